@@ -1,0 +1,12 @@
+# The version is written once, in include/perturb/perturb.h. Sets PERTURB_HEADER_VERSION to "major.minor.patch".
+set(PERTURB_HEADER "${CMAKE_CURRENT_LIST_DIR}/../include/perturb/perturb.h")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PERTURB_HEADER}")
+set(numbers "")
+foreach(part MAJOR MINOR PATCH)
+  file(STRINGS "${PERTURB_HEADER}" line REGEX "^#define PERTURB_VERSION_${part} [0-9]+$")
+  if(NOT line MATCHES "([0-9]+)$")
+    message(FATAL_ERROR "no PERTURB_VERSION_${part} in ${PERTURB_HEADER}")
+  endif()
+  list(APPEND numbers "${CMAKE_MATCH_1}")
+endforeach()
+list(JOIN numbers "." PERTURB_HEADER_VERSION)

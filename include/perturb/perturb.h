@@ -1,0 +1,360 @@
+/* perturb: differentiable perturbed optimizers. The whole C API (C99) and its reference documentation.
+ *
+ * A perturbed optimizer solves a discrete problem under many random perturbations and averages:
+ *
+ *     y_eps(theta) = E[ y*(theta + eps Z) ],     F_eps(theta) = E[ max_{y in Y} <y, theta + eps Z> ]
+ *
+ * which is smooth in theta although y* is piecewise constant (Berthet et al., "Learning with Differentiable Perturbed
+ * Optimizers", NeurIPS 2020, section 2; called "Berthet" below). Three independent choices make a call:
+ * an oracle (which y*), a noise (which Z, how many samples) and an estimator (the function called).
+ *
+ * Conventions, true of every function unless it says otherwise
+ *   - Arrays are dense, row-major float32. Sizes are int64_t. [batch, n] means batch rows of n. Floats need 4-byte alignment only.
+ *   - Pointers are host pointers on a CPU context and device pointers on a CUDA context. Calls on a CPU context are synchronous;
+ *     calls on a CUDA context are asynchronous on the context's stream and can be captured in a CUDA graph.
+ *   - The caller owns every array. Nothing is kept after a call returns. Input and output arrays may not overlap.
+ *   - An oracle is an optimizer   y*(theta) = argmax_{y in Y} <y, theta>   (sense MAXIMIZE, theta is a score)
+ *                            or   y*(theta) = argmin_{y in Y} <y, theta>   (sense MINIMIZE, theta is a cost).
+ *     Noise is added to the score: theta + eps Z when maximising, theta - eps Z when minimising.
+ *     Derivatives are with respect to the array that the caller passed. Ties go to the lowest index.
+ *   - Every function returns a status; no exception, abort or output crosses the boundary. Arguments are checked before any work:
+ *     a call that fails has written nothing, and perturb_last_error() has one sentence that names the argument, what was
+ *     expected and what came.
+ *   - batch = 0 succeeds and does nothing. Products of sizes must not overflow; first_row + batch and first_sample + samples
+ *     are at most 2^32.
+ *   - Option structs start with struct_size. PERTURB_<NAME>_INIT sets it, and the defaults. A later version of the library
+ *     appends fields and keeps accepting the sizes of earlier versions.
+ *   - The same arguments give the same bits: for any number of threads, on every instruction set and backend, and for any split of
+ *     the rows or samples over calls (docs/determinism.md).
+ *   - NaN or infinity in an input array is PERTURB_ERROR_NON_FINITE on a CPU context; on a CUDA context that row's outputs are NaN.
+ */
+#ifndef PERTURB_PERTURB_H
+#define PERTURB_PERTURB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PERTURB_VERSION_MAJOR 0
+#define PERTURB_VERSION_MINOR 1
+#define PERTURB_VERSION_PATCH 0
+#define PERTURB_VERSION (PERTURB_VERSION_MAJOR * 10000 + PERTURB_VERSION_MINOR * 100 + PERTURB_VERSION_PATCH)
+
+#if defined(_WIN32)
+#define PERTURB_API
+#else
+#define PERTURB_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ================================================================ version, status */
+
+/* The version of the library that is loaded: major*10000 + minor*100 + patch. Compare with PERTURB_VERSION, the header's. */
+PERTURB_API uint32_t perturb_version(void);
+
+/* What a call returns. The hundred is the class (1xx argument, 2xx not offered, 3xx memory, 4xx CUDA, 5xx callback, 6xx numeric,
+ * 9xx a defect of the library); numbers never change. */
+typedef enum perturb_status {
+  PERTURB_OK = 0,
+  PERTURB_ERROR_INVALID_ARGUMENT = 100,    /* a null pointer, an enum or a size out of range, epsilon < 0, k > n ... */
+  PERTURB_ERROR_INVALID_STRUCT = 101,      /* struct_size is not one that this library knows */
+  PERTURB_ERROR_NON_FINITE = 110,          /* NaN or infinity in an input array, found on the host (CPU context) */
+  PERTURB_ERROR_UNREACHABLE = 111,         /* a target that no path reaches */
+  PERTURB_ERROR_UNSUPPORTED = 200,         /* a valid request that this oracle, backend or version does not offer */
+  PERTURB_ERROR_BACKEND_UNAVAILABLE = 201, /* no CUDA device or driver, or a library built without CUDA */
+  PERTURB_ERROR_OUT_OF_MEMORY = 300,
+  PERTURB_ERROR_WORKSPACE_TOO_SMALL = 301, /* perturb_last_error() names the bytes needed */
+  PERTURB_ERROR_CUDA = 400,
+  PERTURB_ERROR_CALLBACK = 500, /* a solver of the caller's returned non-zero */
+  PERTURB_ERROR_NOT_CONVERGED = 600,
+  PERTURB_ERROR_INTERNAL = 900
+} perturb_status;
+
+/* The enumerator's name, "PERTURB_OK" ...; "PERTURB_STATUS_UNKNOWN" for any other number. Never NULL. */
+PERTURB_API const char* perturb_status_name(perturb_status status);
+
+/* One sentence about this thread's last failure; "" if its last call succeeded. Valid until this thread's next call. Never NULL. */
+PERTURB_API const char* perturb_last_error(void);
+
+/* ================================================================ context: where the work runs */
+
+/* Backend, threads or stream, allocator and workspace. Use a context from one thread at a time, like a cuBLAS handle; any number
+ * of contexts may work side by side. */
+typedef struct perturb_context perturb_context;
+
+typedef enum perturb_backend {
+  PERTURB_BACKEND_AUTO = 0, /* CUDA where a device works, else the CPU */
+  PERTURB_BACKEND_CPU = 1,
+  PERTURB_BACKEND_CUDA = 2
+} perturb_backend;
+
+/* Optional. All memory of a context comes from here: its own state and, where no workspace is set, the scratch of each call.
+ * `allocate` returns memory aligned to `alignment` (a power of two, at most 256), or NULL; `deallocate` gets the same bytes back.
+ * Both or neither must be set. They are called on the thread that makes the call, with `user` as given. */
+typedef struct perturb_allocator {
+  void* (*allocate)(size_t bytes, size_t alignment, void* stream, void* user);
+  void (*deallocate)(void* pointer, size_t bytes, void* stream, void* user);
+  void* user;
+} perturb_allocator;
+
+typedef struct perturb_context_options {
+  uint32_t struct_size;
+  perturb_backend backend;
+  int32_t device;                     /* CUDA ordinal, -1: the current one; ignored on the CPU */
+  int32_t threads;                    /* CPU threads, 0: one per processor; at most 1024 */
+  void* stream;                       /* cudaStream_t, NULL: the default stream; ignored on the CPU */
+  perturb_allocator device_allocator; /* zero: cudaMallocAsync */
+  perturb_allocator host_allocator;   /* zero: aligned operator new */
+} perturb_context_options;
+/* Defaults: AUTO, the current device, all processors, the default stream, the default allocators. */
+#define PERTURB_CONTEXT_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_context_options), PERTURB_BACKEND_AUTO, -1, 0, NULL, {NULL, NULL, NULL}, {NULL, NULL, NULL} }
+
+/* Makes a context; the caller destroys it. options: NULL for the defaults.
+ * INVALID_ARGUMENT, INVALID_STRUCT, BACKEND_UNAVAILABLE (CUDA asked for and not there), OUT_OF_MEMORY; *context is then NULL. */
+PERTURB_API perturb_status perturb_context_create(const perturb_context_options* options, perturb_context** context);
+
+/* Frees a context and joins its threads. NULL is fine. Oracles are not affected. */
+PERTURB_API void perturb_context_destroy(perturb_context* context);
+
+/* Sets the stream of the calls that follow. On a CPU context only NULL is accepted. */
+PERTURB_API perturb_status perturb_context_set_stream(perturb_context* context, void* stream);
+
+/* Lends memory to the context: calls then allocate nothing. Host memory on a CPU context, device memory on a CUDA context, any
+ * alignment. It must live until it is taken back (NULL, 0) or the context is destroyed. A call that needs more fails with
+ * WORKSPACE_TOO_SMALL before any work, and perturb_last_error() names the bytes. */
+PERTURB_API perturb_status perturb_context_set_workspace(perturb_context* context, void* memory, size_t bytes);
+
+/* The backend that the context runs on: CPU or CUDA, never AUTO. AUTO for NULL. */
+PERTURB_API perturb_backend perturb_context_backend(const perturb_context* context);
+
+/* ================================================================ oracles: what is optimised */
+
+/* An immutable description of a problem class; may be shared by threads and contexts. n is the input size, m the output size. */
+typedef struct perturb_oracle perturb_oracle;
+
+typedef enum perturb_sense { PERTURB_MAXIMIZE = 0, PERTURB_MINIMIZE = 1 } perturb_sense;
+
+/* argmax: y in {0,1}^n is one-hot at the largest score. m = n. 1 <= n <= 2^31 - 1. Ties: the lowest index.
+ * With Gumbel noise y_eps is softmax(theta/eps). */
+PERTURB_API perturb_status perturb_argmax_create(int64_t n, perturb_oracle** oracle);
+
+/* top-k: y in {0,1}^n has k ones, at the k largest scores. m = n. 1 <= k <= n <= 2^31 - 1. Ties: the lowest index. */
+PERTURB_API perturb_status perturb_top_k_create(int64_t n, int64_t k, perturb_oracle** oracle);
+
+typedef struct perturb_rank_options {
+  uint32_t struct_size;
+  int32_t descending; /* 0: the largest score has the largest rank; 1: it has the smallest */
+  int32_t base;       /* the smallest rank, 0 or 1 */
+} perturb_rank_options;
+/* Defaults: ascending, base 1. */
+#define PERTURB_RANK_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_rank_options), 0, 1 }
+
+/* Ranks: y is a permutation of base..base+n-1. m = n. 1 <= n <= 2^31 - 1. Among equal scores the lowest index has the lowest rank,
+ * in both directions. options: NULL for the defaults.
+ * Ascending ranks are argmax_{y in permutations} <y, theta>. Descending ranks are the argmin of the same: theta is still a score and
+ * noise is added to it; the value is E min <y, s> and the Fenchel-Young loss <t,s> - <y,s>.
+ * Solves, epsilon = 0 and n > 512 order the floats exactly, with -0 = +0. A perturbed rank with n <= 512 may exchange items
+ * whose scores lie closer than 4 quanta of 2^-23 of the row's score range, in the same way on every backend (docs/noise.md). */
+PERTURB_API perturb_status perturb_rank_create(int64_t n, const perturb_rank_options* options, perturb_oracle** oracle);
+
+/* Permutation matrices. In this version: PERTURB_ERROR_UNSUPPORTED. */
+PERTURB_API perturb_status perturb_sort_create(int64_t n, int32_t descending, perturb_oracle** oracle);
+
+typedef enum perturb_connectivity {
+  PERTURB_CONNECT_4 = 4,
+  PERTURB_CONNECT_8 = 8,
+  PERTURB_CONNECT_8_NO_CORNER_CUTTING = 80 /* a diagonal step needs both orthogonal neighbours passable (MovingAI rule) */
+} perturb_connectivity;
+
+typedef enum perturb_negative_cost {
+  PERTURB_NEGATIVE_CLAMP = 0, /* a perturbed cost below cost_floor becomes cost_floor */
+  PERTURB_NEGATIVE_ERROR = 1  /* ... makes the call fail with INVALID_ARGUMENT, outputs untouched */
+} perturb_negative_cost;
+
+typedef struct perturb_grid_path_options {
+  uint32_t struct_size;
+  int64_t height, width;            /* 1..4096 each */
+  perturb_connectivity connectivity;
+  float diagonal_factor;            /* cost of a diagonal step into v = diagonal_factor * cost[v]; in [1, 2] */
+  int32_t count_source;             /* 1: a path's cost includes its source cell (Warcraft rule); 0: it does not */
+  const uint8_t* passable;          /* host, [height, width], 0 is a wall; NULL: no walls; copied */
+  int64_t source, target;           /* cell indices r*width + c */
+  perturb_negative_cost negative;
+  float cost_floor;                 /* > 0, finite; the least cost of a cell */
+} perturb_grid_path_options;
+/* Defaults: no size (set height and width), 8 neighbours, factor 1, source counted, no walls, from cell 0 to cell 0, clamp at 1e-6. */
+#define PERTURB_GRID_PATH_OPTIONS_INIT                                                                                   \
+  {                                                                                                                      \
+    (uint32_t)sizeof(perturb_grid_path_options), 0, 0, PERTURB_CONNECT_8, 1.0f, 1, NULL, 0, 0, PERTURB_NEGATIVE_CLAMP,   \
+        1e-6f                                                                                                            \
+  }
+
+/* Shortest path on a grid: theta [height*width] is the cost of each cell (sense MINIMIZE), y in {0,1}^(height*width) marks the cells
+ * of the path, both ends included. n = m = height*width. A step into cell v costs cost[v], times diagonal_factor on a diagonal.
+ * The value is the path's cost with clamped costs, diagonal factors, and the source by option, within 2e-5 relative of the optimum.
+ * Among equally short paths: walking back from the target, the first predecessor in the order NW, N, NE, W, E, SW, S, SE.
+ * Costs of walls are ignored (NaN included) and their gradients are 0. UNREACHABLE if an end is a wall or no path joins them.
+ * Fenchel-Young needs value = <y, theta> up to a constant: UNSUPPORTED with diagonal_factor != 1. */
+PERTURB_API perturb_status perturb_grid_path_create(const perturb_grid_path_options* options, perturb_oracle** oracle);
+
+/* A solver of the caller's: solves `count` problems at once; a non-zero return becomes PERTURB_ERROR_CALLBACK. */
+typedef int32_t (*perturb_solver)(int64_t count, const float* theta /* [count, n] */, float* y /* [count, m] */, void* stream, void* user);
+typedef struct perturb_custom_options {
+  uint32_t struct_size;
+  int64_t n, m;
+  perturb_sense sense;
+  perturb_solver solve;
+  void* user;
+  int32_t thread_safe; /* 1: solve may be called from several threads at once */
+} perturb_custom_options;
+#define PERTURB_CUSTOM_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_custom_options), 0, 0, PERTURB_MAXIMIZE, NULL, NULL, 0 }
+/* In this version: PERTURB_ERROR_UNSUPPORTED. */
+PERTURB_API perturb_status perturb_custom_create(const perturb_custom_options* options, perturb_oracle** oracle);
+
+/* Frees an oracle. NULL is fine. No call may be using it. */
+PERTURB_API void perturb_oracle_destroy(perturb_oracle* oracle);
+PERTURB_API int64_t perturb_oracle_input_size(const perturb_oracle* oracle);  /* n; 0 for NULL */
+PERTURB_API int64_t perturb_oracle_output_size(const perturb_oracle* oracle); /* m; 0 for NULL */
+
+/* ================================================================ noise: how theta is perturbed */
+
+/* iid coordinates; S(z) = -d log density / dz is the score that the derivative estimators use (Berthet, proposition 3.1).
+ * The bits of every Z are a written specification: docs/noise.md. */
+typedef enum perturb_distribution {
+  PERTURB_NORMAL = 0,      /* S = z;            |z| <= 6.77 */
+  PERTURB_GUMBEL = 1,      /* S = 1 - e^-z;     not centred: mean 0.5772 */
+  PERTURB_LOGISTIC = 2,    /* S = tanh(z/2) */
+  PERTURB_LAPLACE = 3,     /* S = sign z */
+  PERTURB_SUM_OF_GAMMA = 4 /* in this version: PERTURB_ERROR_UNSUPPORTED */
+} perturb_distribution;
+
+typedef enum perturb_mode {
+  PERTURB_ADDITIVE = 0,      /* the perturbed score is fmaf(+-eps_i, z_i, theta_i): + when maximising, - when minimising */
+  PERTURB_MULTIPLICATIVE = 1 /* theta_i * W_i, W_i = exp(eps_i z_i - eps_i^2/2), E W = 1, so signs are kept; NORMAL only, else
+                                UNSUPPORTED (Dalle et al. 2022). Where theta_i = 0 the gradient entry is 0. */
+} perturb_mode;
+
+typedef enum perturb_sampling {
+  PERTURB_SAMPLING_IID = 0,
+  PERTURB_SAMPLING_ANTITHETIC = 1, /* in this version: PERTURB_ERROR_UNSUPPORTED */
+  PERTURB_SAMPLING_LATIN = 2       /* in this version: PERTURB_ERROR_UNSUPPORTED */
+} perturb_sampling;
+
+/* What is subtracted in VJP, JVP and Jacobian. Neither choice biases the estimate. */
+typedef enum perturb_baseline {
+  PERTURB_BASELINE_LEAVE_ONE_OUT = 0, /* each sample's baseline is the mean of the others: (1/(M-1)) sum (r_m - r_bar) S_m; none at M = 1 */
+  PERTURB_BASELINE_NONE = 1,          /* (1/M) sum r_m S_m */
+  PERTURB_BASELINE_UNPERTURBED = 2    /* in this version: PERTURB_ERROR_UNSUPPORTED */
+} perturb_baseline;
+
+typedef struct perturb_noise {
+  uint32_t struct_size;
+  perturb_distribution distribution;
+  perturb_mode mode;
+  float epsilon;                 /* amplitude, >= 0, finite; 0 gives the hard solution and a zero gradient */
+  const float* epsilon_per_item; /* [n] or NULL; eps_i = epsilon * epsilon_per_item[i], rounded to float. Entries >= 0, finite (checked on
+                                    the host); where 0 the item is not perturbed and its gradient entry is 0 */
+  int64_t samples;               /* M >= 1 */
+  uint64_t seed;
+  int64_t first_sample, first_row; /* where this call's samples and rows lie in the whole problem: shards of one problem use one seed */
+  perturb_sampling sampling;
+  perturb_baseline baseline;
+  int32_t sum_of_gamma_k, sum_of_gamma_terms; /* SUM_OF_GAMMA only; 0 otherwise */
+} perturb_noise;
+/* Defaults: normal, additive, epsilon 1, 1000 iid samples, seed 0, leave-one-out. */
+#define PERTURB_NOISE_INIT                                                                                                      \
+  {                                                                                                                             \
+    (uint32_t)sizeof(perturb_noise), PERTURB_NORMAL, PERTURB_ADDITIVE, 1.0f, NULL, 1000, 0, 0, 0, PERTURB_SAMPLING_IID,         \
+        PERTURB_BASELINE_LEAVE_ONE_OUT, 0, 0                                                                                    \
+  }
+
+typedef enum perturb_operation {
+  PERTURB_OP_SOLVE = 0,
+  PERTURB_OP_SAMPLE,
+  PERTURB_OP_EXPECTATION,
+  PERTURB_OP_VJP,
+  PERTURB_OP_JVP,
+  PERTURB_OP_JACOBIAN,
+  PERTURB_OP_FENCHEL_YOUNG,
+  PERTURB_OP_LPGD,
+  PERTURB_OP_IMLE,
+  PERTURB_OP_SPO_PLUS
+} perturb_operation;
+
+/* The bytes of workspace that a call with these arguments uses, whichever optional outputs it is given. noise: NULL for SOLVE.
+ * O(threads (n + m)) on a CPU context (O(threads n m) for the Jacobian, whose result is that large); never batch x samples x n. */
+PERTURB_API perturb_status perturb_workspace_size(const perturb_context* context, perturb_operation operation, const perturb_oracle* oracle,
+                                                  const perturb_noise* noise, int64_t batch, size_t* bytes);
+
+/* Fills z[batch, samples, n] with the very Z that the calls below use; epsilon and mode do not matter. For tests and for users who
+ * want the noise of a run. n: 1..2^31 - 1. */
+PERTURB_API perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise* noise, int64_t batch, int64_t n, float* z);
+
+/* ================================================================ the perturbed optimizer and its derivatives
+ * Below, y_m = y*(s_m) is the solution and s_m the perturbed theta of sample m = 1..M, S_m its noise scores, and sigma is +1, but -1 for a
+ * MINIMIZE oracle with additive noise. With multiplicative noise eps_i is replaced by eps_i theta_i in every division (papers: Berthet
+ * proposition 3.1; Dalle et al. 2022). All sums are exact integers or fixed point, then rounded once. */
+
+/* The hard optimizer: y [batch, m], value [batch] or NULL: max (or min) <y, theta>. */
+PERTURB_API perturb_status perturb_solve(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta, float* y,
+                                         float* value);
+
+/* Every sample's solution: y [batch, samples, m]. */
+PERTURB_API perturb_status perturb_sample(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                          const float* theta, float* y);
+
+/* y_mean [batch, m]: the mean of y_m, an estimate of y_eps.
+ * y_std_error [batch, m] or NULL: its standard error, sample standard deviation / sqrt(M); +infinity for one sample.
+ * value [batch] or NULL: the mean of <y_m, s_m>, an estimate of F_eps (E min when minimising). value_std_error likewise, or NULL. */
+PERTURB_API perturb_status perturb_expectation(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                               const float* theta, float* y_mean, float* y_std_error, float* value, float* value_std_error);
+
+/* gradient [batch, n] = J^T g for a cotangent g [batch, m] of y_eps, J = d y_eps / d theta:
+ * sigma/(eps_i D) sum_m (<g, y_m> - b) S_m,i, with D = M - 1 and b the mean (leave-one-out) or D = M and b = 0 (Berthet eq. 5). */
+PERTURB_API perturb_status perturb_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                       const float* theta, const float* cotangent, float* gradient);
+
+/* derivative [batch, m] = J u for a tangent u [batch, n]: sigma/D sum_m (y_m - b) <u / eps, S_m>. */
+PERTURB_API perturb_status perturb_jvp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                       const float* theta, const float* tangent, float* derivative);
+
+/* jacobian [batch, m, n], entry (i, j) = d y_eps,i / d theta_j: sigma/(eps_j D) sum_m (y_m,i - b_i) S_m,j. */
+PERTURB_API perturb_status perturb_jacobian(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                            const float* theta, float* jacobian);
+
+/* The Fenchel-Young loss of a target t [batch, m], a vertex of Y (Berthet section 4; the sample-wise non-negative form):
+ *   loss [batch] or NULL:             mean_m <y_m, s_m> - <t, s_m>, negated when minimising (and for descending ranks); >= 0
+ *   gradient [batch, n] or NULL:      y_mean - t, or t - y_mean when minimising; with multiplicative noise mean_m W_m (y_m - t), likewise signed
+ *   epsilon_gradient [batch] or NULL: the derivative of loss in epsilon, per-item factors included
+ * At least one output must be given. The loss keeps its constant -eps <t, E Z>: it is the loss whose minimum over theta is 0. */
+PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                 const float* theta, const float* target, float* loss, float* gradient, float* epsilon_gradient);
+
+/* ================================================================ LPGD and its family: re-solve on a shifted input
+ * In this version the three calls return PERTURB_ERROR_UNSUPPORTED. */
+typedef enum perturb_side { PERTURB_SIDE_LOWER = 0, PERTURB_SIDE_UPPER = 1, PERTURB_SIDE_AVERAGE = 2 } perturb_side;
+typedef struct perturb_lpgd_options {
+  uint32_t struct_size;
+  float tau; /* > 0, finite */
+  float rho; /* >= 0, finite; adds (rho/2) ||y - y*||^2 to the shifted solves */
+  perturb_side side;
+} perturb_lpgd_options;
+#define PERTURB_LPGD_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_lpgd_options), 1.0f, 0.0f, PERTURB_SIDE_LOWER }
+PERTURB_API perturb_status perturb_lpgd(perturb_context* context, const perturb_oracle* oracle, const perturb_lpgd_options* options, int64_t batch,
+                                        const float* theta, const float* cotangent, float* gradient);
+PERTURB_API perturb_status perturb_imle(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise,
+                                        const perturb_lpgd_options* options, int64_t batch, const float* theta, const float* cotangent,
+                                        float* gradient);
+PERTURB_API perturb_status perturb_spo_plus(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta,
+                                            const float* theta_true, float* loss, float* gradient);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

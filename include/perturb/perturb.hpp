@@ -1,0 +1,267 @@
+// perturb.hpp: the C API of perturb.h for C++20. Handles that free themselves, exceptions for statuses, spans and vectors for arrays.
+//
+// Each function here calls the C function of the same name; perturb.h has the mathematics and the contracts. What is added:
+//   - a status other than PERTURB_OK is thrown as perturb::error, with the sentence of perturb_last_error();
+//   - the batch is theta.size() / n, and a span of another size than the call's is an error before the call;
+//   - functions that end in output spans write there; an empty optional span is not computed. On a CUDA context the spans are
+//     device memory;
+//   - functions without output spans return new vectors. They are for CPU contexts.
+// Everything is inline and lies in an inline namespace, apart from the names that the library itself uses.
+#ifndef PERTURB_PERTURB_HPP
+#define PERTURB_PERTURB_HPP
+
+#include <perturb/perturb.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace perturb {
+inline namespace cxx {
+
+// What a call throws: the status of the C API, and its sentence as what().
+class error : public std::runtime_error {
+ public:
+  error(perturb_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
+  perturb_status status() const noexcept { return status_; }
+
+ private:
+  perturb_status status_;
+};
+
+// Throws unless the status is PERTURB_OK. For calls of the C API made directly.
+inline void check(perturb_status status) {
+  if (status != PERTURB_OK) throw error(status, perturb_last_error());
+}
+
+// The options of a context on the CPU; threads = 0: one per processor.
+inline perturb_context_options cpu(int32_t threads = 0) {
+  perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
+  options.backend = PERTURB_BACKEND_CPU;
+  options.threads = threads;
+  return options;
+}
+
+// Where the work runs. Movable; use it from one thread at a time.
+class context {
+ public:
+  context() : context(nullptr) {}
+  explicit context(const perturb_context_options& options) : context(&options) {}
+
+  perturb_context* get() const noexcept { return handle_.get(); }
+  perturb_backend backend() const noexcept { return perturb_context_backend(get()); }
+  void set_stream(void* stream) { check(perturb_context_set_stream(get(), stream)); }
+  void set_workspace(void* memory, size_t bytes) { check(perturb_context_set_workspace(get(), memory, bytes)); }
+
+ private:
+  explicit context(const perturb_context_options* options) {
+    perturb_context* handle = nullptr;
+    check(perturb_context_create(options, &handle));
+    handle_.reset(handle);
+  }
+  struct destroy {
+    void operator()(perturb_context* handle) const noexcept { perturb_context_destroy(handle); }
+  };
+  std::unique_ptr<perturb_context, destroy> handle_;
+};
+
+// What is optimised. Movable, immutable; may be shared by threads.
+class oracle {
+ public:
+  // Takes over a handle that the C API made.
+  explicit oracle(perturb_oracle* handle) noexcept : handle_(handle) {}
+
+  static oracle argmax(int64_t n) { return make(perturb_argmax_create, n); }
+  static oracle top_k(int64_t n, int64_t k) { return make(perturb_top_k_create, n, k); }
+  static oracle rank(int64_t n) { return make(perturb_rank_create, n, nullptr); }
+  static oracle rank(int64_t n, const perturb_rank_options& options) { return make(perturb_rank_create, n, &options); }
+  static oracle grid_path(const perturb_grid_path_options& options) { return make(perturb_grid_path_create, &options); }
+
+  perturb_oracle* get() const noexcept { return handle_.get(); }
+  int64_t input_size() const noexcept { return perturb_oracle_input_size(get()); }
+  int64_t output_size() const noexcept { return perturb_oracle_output_size(get()); }
+
+ private:
+  template <class Create, class... Arguments>
+  static oracle make(Create create, Arguments... arguments) {
+    perturb_oracle* handle = nullptr;
+    check(create(arguments..., &handle));
+    return oracle(handle);
+  }
+  struct destroy {
+    void operator()(perturb_oracle* handle) const noexcept { perturb_oracle_destroy(handle); }
+  };
+  std::unique_ptr<perturb_oracle, destroy> handle_;
+};
+
+// How theta is perturbed: the C struct, filled with its defaults.
+struct noise : perturb_noise {
+  noise() : perturb_noise PERTURB_NOISE_INIT {}
+};
+
+namespace detail {
+
+inline int64_t batch_of(const oracle& oracle, std::span<const float> theta) {
+  const int64_t n = oracle.input_size(), size = static_cast<int64_t>(theta.size());
+  if (n == 0) throw error(PERTURB_ERROR_INVALID_ARGUMENT, "oracle: it was moved from");
+  if (size % n != 0)
+    throw error(PERTURB_ERROR_INVALID_ARGUMENT,
+                "theta: a multiple of " + std::to_string(n) + " floats expected, got " + std::to_string(size));
+  return size / n;
+}
+
+// The pointer of a span of rows * columns * depth floats. Sizes that overflow cannot equal the span's, and are an error like others.
+template <class Float>
+Float* data(const char* name, std::span<Float> values, int64_t rows, int64_t columns = 1, int64_t depth = 1) {
+  int64_t expected = 0;
+  if (__builtin_mul_overflow(rows, columns, &expected) || __builtin_mul_overflow(expected, depth, &expected) ||
+      static_cast<uint64_t>(expected) != values.size())
+    throw error(PERTURB_ERROR_INVALID_ARGUMENT, std::string(name) + ": " + std::to_string(rows) + " x " + std::to_string(columns) + " x " +
+                                                    std::to_string(depth) + " floats expected, got " + std::to_string(values.size()));
+  return values.data();
+}
+
+template <class Float>
+Float* optional(const char* name, std::span<Float> values, int64_t rows, int64_t columns = 1) {
+  return values.empty() ? nullptr : data(name, values, rows, columns);
+}
+
+// The array that a function returns.
+inline std::vector<float> make(const context& context, int64_t rows, int64_t columns, int64_t depth = 1) {
+  if (context.backend() == PERTURB_BACKEND_CUDA)
+    throw error(PERTURB_ERROR_UNSUPPORTED, "context: vectors are host memory; on a CUDA context call the function that writes to spans");
+  int64_t size = 0;
+  if (rows < 0 || columns < 0 || depth < 0 || __builtin_mul_overflow(rows, columns, &size) || __builtin_mul_overflow(size, depth, &size))
+    throw error(PERTURB_ERROR_INVALID_ARGUMENT, "sizes: negative, or their product overflows");
+  return std::vector<float>(static_cast<size_t>(size));
+}
+
+}  // namespace detail
+
+// The bytes of workspace that a call uses; noise: nullptr for PERTURB_OP_SOLVE.
+inline size_t workspace_size(const context& context, perturb_operation operation, const oracle& oracle, const perturb_noise* noise,
+                             int64_t batch) {
+  size_t bytes = 0;
+  check(perturb_workspace_size(context.get(), operation, oracle.get(), noise, batch, &bytes));
+  return bytes;
+}
+
+// The noise of a run, z [batch, samples, n].
+inline void noise_fill(context& context, const perturb_noise& noise, int64_t batch, int64_t n, std::span<float> z) {
+  check(perturb_noise_fill(context.get(), &noise, batch, n, detail::data("z", z, batch, noise.samples, n)));
+}
+inline std::vector<float> noise_fill(context& context, const perturb_noise& noise, int64_t batch, int64_t n) {
+  std::vector<float> z = detail::make(context, batch, noise.samples, n);
+  noise_fill(context, noise, batch, n, z);
+  return z;
+}
+
+// The hard optimizer: y [batch, m], value [batch].
+inline void solve(context& context, const oracle& oracle, std::span<const float> theta, std::span<float> y, std::span<float> value = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  float* const y_data = detail::data("y", y, batch, oracle.output_size());
+  check(perturb_solve(context.get(), oracle.get(), batch, theta.data(), y_data, detail::optional("value", value, batch)));
+}
+inline std::vector<float> solve(context& context, const oracle& oracle, std::span<const float> theta) {
+  std::vector<float> y = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size());
+  solve(context, oracle, theta, y);
+  return y;
+}
+
+// Every sample's solution: y [batch, samples, m].
+inline void sample(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta, std::span<float> y) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_sample(context.get(), oracle.get(), &noise, batch, theta.data(),
+                       detail::data("y", y, batch, noise.samples, oracle.output_size())));
+}
+inline std::vector<float> sample(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta) {
+  std::vector<float> y = detail::make(context, detail::batch_of(oracle, theta), noise.samples, oracle.output_size());
+  sample(context, oracle, noise, theta, y);
+  return y;
+}
+
+// y_eps: y_mean and y_std_error [batch, m], value and value_std_error [batch].
+inline void expectation(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                        std::span<float> y_mean, std::span<float> y_std_error = {}, std::span<float> value = {},
+                        std::span<float> value_std_error = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta), m = oracle.output_size();
+  check(perturb_expectation(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("y_mean", y_mean, batch, m),
+                            detail::optional("y_std_error", y_std_error, batch, m), detail::optional("value", value, batch),
+                            detail::optional("value_std_error", value_std_error, batch)));
+}
+inline std::vector<float> expectation(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta) {
+  std::vector<float> y_mean = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size());
+  expectation(context, oracle, noise, theta, y_mean);
+  return y_mean;
+}
+
+// gradient [batch, n] = J^T cotangent, cotangent [batch, m].
+inline void vjp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                std::span<const float> cotangent, std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_vjp(context.get(), oracle.get(), &noise, batch, theta.data(),
+                    detail::data("cotangent", cotangent, batch, oracle.output_size()),
+                    detail::data("gradient", gradient, batch, oracle.input_size())));
+}
+inline std::vector<float> vjp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                              std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  vjp(context, oracle, noise, theta, cotangent, gradient);
+  return gradient;
+}
+
+// derivative [batch, m] = J tangent, tangent [batch, n].
+inline void jvp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                std::span<const float> tangent, std::span<float> derivative) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_jvp(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("tangent", tangent, batch, oracle.input_size()),
+                    detail::data("derivative", derivative, batch, oracle.output_size())));
+}
+inline std::vector<float> jvp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                              std::span<const float> tangent) {
+  std::vector<float> derivative = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size());
+  jvp(context, oracle, noise, theta, tangent, derivative);
+  return derivative;
+}
+
+// jacobian [batch, m, n].
+inline void jacobian(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                     std::span<float> jacobian) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_jacobian(context.get(), oracle.get(), &noise, batch, theta.data(),
+                         detail::data("jacobian", jacobian, batch, oracle.output_size(), oracle.input_size())));
+}
+inline std::vector<float> jacobian(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta) {
+  std::vector<float> result = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size(), oracle.input_size());
+  jacobian(context, oracle, noise, theta, result);
+  return result;
+}
+
+// The Fenchel-Young loss of target [batch, m]: loss [batch], gradient [batch, n], epsilon_gradient [batch]; one at least.
+inline void fenchel_young(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                          std::span<const float> target, std::span<float> loss, std::span<float> gradient,
+                          std::span<float> epsilon_gradient = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_fenchel_young(context.get(), oracle.get(), &noise, batch, theta.data(),
+                              detail::data("target", target, batch, oracle.output_size()), detail::optional("loss", loss, batch),
+                              detail::optional("gradient", gradient, batch, oracle.input_size()),
+                              detail::optional("epsilon_gradient", epsilon_gradient, batch)));
+}
+struct fenchel_young_result {
+  std::vector<float> loss, gradient;
+};
+inline fenchel_young_result fenchel_young(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                                          std::span<const float> target) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  fenchel_young_result result{detail::make(context, batch, 1), detail::make(context, batch, oracle.input_size())};
+  fenchel_young(context, oracle, noise, theta, target, result.loss, result.gradient);
+  return result;
+}
+
+}  // namespace cxx
+}  // namespace perturb
+#endif

@@ -1,0 +1,364 @@
+// extern "C": translate, call, catch. A call goes check -> plan -> backend; there is no logic here.
+#include <new>
+
+#include "check.h"
+#include "context.h"
+#include "cpu/float_mode.h"
+#include "error.h"
+#include "oracle.h"
+#include "perturb/perturb.h"
+#include "plan.h"
+
+using namespace perturb;
+
+namespace {
+
+// Every entry point runs inside: the last error is cleared, and no exception crosses the boundary.
+template <class F>
+perturb_status guarded(F&& f) noexcept {
+  clear_error();
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return fail(PERTURB_ERROR_OUT_OF_MEMORY, "the library ran out of host memory");
+  } catch (...) {
+    return fail(PERTURB_ERROR_INTERNAL, "an unexpected exception reached the C boundary");
+  }
+}
+
+perturb_status not_null(const char* name, const void* pointer) {
+  return pointer ? PERTURB_OK : fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name);
+}
+
+perturb_status unsupported(const char* what) { return fail(PERTURB_ERROR_UNSUPPORTED, "%s is not in this version", what); }
+
+// Grids that refuse negative costs look for one in all samples before anything is written.
+perturb_status refuse_negative(perturb_context& context, const call& c, const plan& p, void* scratch) {
+  int64_t where[3];
+  if (!context.cpu->find_negative(c, 0, c.batch * c.samples, scratch, where)) return PERTURB_OK;
+  (void)p;
+  return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%lld, %lld]: its perturbed cost in sample %lld is below cost_floor %g, and options.negative is ERROR", (long long)where[0],
+              (long long)where[2], (long long)where[1], (double)c.oracle->grid->cost_floor);
+}
+
+// A checked call, to its end.
+perturb_status execute(perturb_context& context, const call& c) {
+  const float_mode mode;
+  const plan p = make_plan(*context.cpu, c, context.pool->size(), false);
+  call_scratch scratch(context);
+  if (const perturb_status s = scratch.acquire(p.bytes())) return s;
+  if (c.oracle->grid && c.oracle->grid->refuse_negative) {
+    if (const perturb_status s = refuse_negative(context, c, p, scratch.memory())) return s;
+  }
+  char* memory = static_cast<char*>(scratch.memory());
+  context.pool->run(p.threads, [&](int thread) {
+    const float_mode mode_of_thread;
+    context.cpu->run(c, thread, p.threads, memory + (size_t)thread * p.stride);
+  });
+  if (p.threads > 1) context.cpu->finish(c, p.threads, memory, p.stride);
+  return PERTURB_OK;
+}
+
+struct arrays {
+  const float* theta;
+  const float* operand;
+  float* output[4];
+  unsigned required;  // bit mask of the outputs that must be there
+};
+
+perturb_status check_and_execute(perturb_operation operation, perturb_context* context, const perturb_oracle* oracle, bool noisy, const perturb_noise* noise,
+                                 int64_t batch, const arrays& a) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    call c;
+    c.operation = operation;
+    c.oracle = oracle;
+    c.batch = batch;
+    c.theta = a.theta;
+    c.operand = a.operand;
+    for (int o = 0; o < 4; ++o) c.output[o] = a.output[o];
+    if (noisy) {
+      if (const perturb_status s = check_noise(noise, batch, oracle->n, c)) return s;
+    }
+    if (operation == PERTURB_OP_FENCHEL_YOUNG && oracle->grid && oracle->grid->diagonal_factor != 1.0f)
+      return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)oracle->grid->diagonal_factor);
+    if (const perturb_status s = check_sizes(c)) return s;
+    if (batch == 0) return PERTURB_OK;
+    if (const perturb_status s = check_arrays(c, a.required)) return s;
+    return execute(*context, c);
+  });
+}
+
+perturb_status finish_oracle(std::unique_ptr<perturb_oracle> made, perturb_oracle** oracle) {
+  *oracle = made.release();
+  return PERTURB_OK;
+}
+
+constexpr int64_t items_limit = INT32_MAX;
+
+}  // namespace
+
+// ================================================================ version, status
+
+uint32_t perturb_version(void) { return PERTURB_VERSION; }
+
+const char* perturb_status_name(perturb_status status) {
+  switch (status) {
+#define PERTURB_NAME(name) \
+  case name: return #name
+    PERTURB_NAME(PERTURB_OK);
+    PERTURB_NAME(PERTURB_ERROR_INVALID_ARGUMENT);
+    PERTURB_NAME(PERTURB_ERROR_INVALID_STRUCT);
+    PERTURB_NAME(PERTURB_ERROR_NON_FINITE);
+    PERTURB_NAME(PERTURB_ERROR_UNREACHABLE);
+    PERTURB_NAME(PERTURB_ERROR_UNSUPPORTED);
+    PERTURB_NAME(PERTURB_ERROR_BACKEND_UNAVAILABLE);
+    PERTURB_NAME(PERTURB_ERROR_OUT_OF_MEMORY);
+    PERTURB_NAME(PERTURB_ERROR_WORKSPACE_TOO_SMALL);
+    PERTURB_NAME(PERTURB_ERROR_CUDA);
+    PERTURB_NAME(PERTURB_ERROR_CALLBACK);
+    PERTURB_NAME(PERTURB_ERROR_NOT_CONVERGED);
+    PERTURB_NAME(PERTURB_ERROR_INTERNAL);
+#undef PERTURB_NAME
+  }
+  return "PERTURB_STATUS_UNKNOWN";
+}
+
+const char* perturb_last_error(void) { return error_text(); }
+
+// ================================================================ context
+
+perturb_status perturb_context_create(const perturb_context_options* options, perturb_context** context) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    *context = nullptr;
+    const perturb_context_options defaults = PERTURB_CONTEXT_OPTIONS_INIT;
+    if (!options) options = &defaults;
+    if (const perturb_status s = check_context_options(options)) return s;
+    return create_context(*options, context);
+  });
+}
+
+void perturb_context_destroy(perturb_context* context) {
+  if (context) destroy_context(context);
+}
+
+perturb_status perturb_context_set_stream(perturb_context* context, void* stream) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    if (stream) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "stream: a CPU context has no stream; expected NULL, got %p", stream);
+    return PERTURB_OK;
+  });
+}
+
+perturb_status perturb_context_set_workspace(perturb_context* context, void* memory, size_t bytes) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    if (!memory && bytes != 0) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "memory: must not be NULL with %zu bytes; NULL, 0 takes it back", bytes);
+    context->workspace = memory;
+    context->workspace_bytes = bytes;
+    return PERTURB_OK;
+  });
+}
+
+perturb_backend perturb_context_backend(const perturb_context* context) { return context ? context->backend : PERTURB_BACKEND_AUTO; }
+
+// ================================================================ oracles
+
+perturb_status perturb_argmax_create(int64_t n, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
+    auto made = std::make_unique<perturb_oracle>();
+    made->kind = oracle_kind::argmax;
+    made->n = made->m = n;
+    return finish_oracle(std::move(made), oracle);
+  });
+}
+
+perturb_status perturb_top_k_create(int64_t n, int64_t k, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
+    if (const perturb_status s = check_size("k", k, 1, n)) return s;
+    auto made = std::make_unique<perturb_oracle>();
+    made->kind = oracle_kind::top_k;
+    made->n = made->m = n;
+    made->k = k;
+    return finish_oracle(std::move(made), oracle);
+  });
+}
+
+perturb_status perturb_rank_create(int64_t n, const perturb_rank_options* options, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
+    const perturb_rank_options defaults = PERTURB_RANK_OPTIONS_INIT;
+    if (!options) options = &defaults;
+    if (options->struct_size != sizeof *options)
+      return fail(PERTURB_ERROR_INVALID_STRUCT, "options.struct_size: expected %zu, got %u; use the _INIT macro", sizeof *options, (unsigned)options->struct_size);
+    if (const perturb_status s = check_size("options.descending", options->descending, 0, 1)) return s;
+    if (const perturb_status s = check_size("options.base", options->base, 0, 1)) return s;
+    auto made = std::make_unique<perturb_oracle>();
+    made->kind = oracle_kind::rank;
+    made->n = made->m = n;
+    made->descending = options->descending != 0;
+    made->base = options->base;
+    return finish_oracle(std::move(made), oracle);
+  });
+}
+
+perturb_status perturb_sort_create(int64_t, int32_t, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    return unsupported("perturb_sort_create");
+  });
+}
+
+perturb_status perturb_grid_path_create(const perturb_grid_path_options* options, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    if (const perturb_status s = check_grid_options(options)) return s;
+    auto g = std::make_unique<grid>();
+    g->height = options->height;
+    g->width = options->width;
+    g->source = options->source;
+    g->target = options->target;
+    g->diagonal_factor = options->diagonal_factor;
+    g->cost_floor = options->cost_floor;
+    g->count_source = options->count_source != 0;
+    g->refuse_negative = options->negative == PERTURB_NEGATIVE_ERROR;
+    g->passable.assign(g->cells(), 1);
+    if (options->passable)
+      for (int64_t i = 0; i < g->cells(); ++i) g->passable[i] = options->passable[i] != 0;
+    for (const auto& [name, cell] : {std::pair{"options.source", g->source}, std::pair{"options.target", g->target}})
+      if (!g->passable[cell]) return fail(PERTURB_ERROR_UNREACHABLE, "%s: cell %lld is a wall", name, (long long)cell);
+    if (!prepare_grid(*g, options->connectivity))
+      return fail(PERTURB_ERROR_UNREACHABLE, "options.target: no path from cell %lld to cell %lld", (long long)g->source, (long long)g->target);
+    auto made = std::make_unique<perturb_oracle>();
+    made->kind = oracle_kind::grid_path;
+    made->n = made->m = g->cells();
+    made->grid = std::move(g);
+    return finish_oracle(std::move(made), oracle);
+  });
+}
+
+perturb_status perturb_custom_create(const perturb_custom_options*, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    return unsupported("perturb_custom_create");
+  });
+}
+
+void perturb_oracle_destroy(perturb_oracle* oracle) { delete oracle; }
+int64_t perturb_oracle_input_size(const perturb_oracle* oracle) { return oracle ? oracle->n : 0; }
+int64_t perturb_oracle_output_size(const perturb_oracle* oracle) { return oracle ? oracle->m : 0; }
+
+// ================================================================ noise
+
+perturb_status perturb_workspace_size(const perturb_context* context, perturb_operation operation, const perturb_oracle* oracle, const perturb_noise* noise,
+                                      int64_t batch, size_t* bytes) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    if ((int)operation < PERTURB_OP_SOLVE || operation > PERTURB_OP_SPO_PLUS)
+      return fail(PERTURB_ERROR_INVALID_ARGUMENT, "operation: expected 0 to 9, got %d", (int)operation);
+    if (operation >= PERTURB_OP_LPGD) return unsupported("this operation");
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    if (const perturb_status s = not_null("bytes", bytes)) return s;
+    call c;
+    c.operation = operation;
+    c.oracle = oracle;
+    c.batch = batch;
+    if (operation != PERTURB_OP_SOLVE) {
+      if (const perturb_status s = check_noise(noise, batch, oracle->n, c)) return s;
+    }
+    if (const perturb_status s = check_sizes(c)) return s;
+    const plan p = make_plan(*context->cpu, c, context->pool->size(), true);
+    *bytes = batch == 0 ? 0 : p.bytes() + 63;  // any alignment
+    return PERTURB_OK;
+  });
+}
+
+perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise* noise, int64_t batch, int64_t n, float* z) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
+    call c;
+    if (const perturb_status s = check_noise(noise, batch, n, c)) return s;
+    perturb_oracle items;
+    items.kind = oracle_kind::argmax;
+    items.n = items.m = n;
+    c.operation = PERTURB_OP_SAMPLE;
+    c.oracle = &items;
+    c.batch = batch;
+    if (const perturb_status s = check_sizes(c)) return s;
+    if (batch == 0) return PERTURB_OK;
+    if (const perturb_status s = not_null("z", z)) return s;
+    if ((uintptr_t)z % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "z: must be aligned to 4 bytes");
+    const int64_t problems = batch * c.samples;
+    const int threads = make_plan(*context->cpu, c, context->pool->size(), false).threads;
+    context->pool->run(threads, [&](int thread) {
+      const float_mode mode;
+      const auto edge = [&](int t) { return problems / threads * t + (problems % threads) * t / threads; };
+      context->cpu->noise_fill(c, n, edge(thread), edge(thread + 1), z);
+    });
+    return PERTURB_OK;
+  });
+}
+
+// ================================================================ the perturbed optimizer and its derivatives
+
+perturb_status perturb_solve(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta, float* y, float* value) {
+  return check_and_execute(PERTURB_OP_SOLVE, context, oracle, false, nullptr, batch, {theta, nullptr, {y, value}, 1});
+}
+
+perturb_status perturb_sample(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta, float* y) {
+  return check_and_execute(PERTURB_OP_SAMPLE, context, oracle, true, noise, batch, {theta, nullptr, {y}, 1});
+}
+
+perturb_status perturb_expectation(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                   float* y_mean, float* y_std_error, float* value, float* value_std_error) {
+  return check_and_execute(PERTURB_OP_EXPECTATION, context, oracle, true, noise, batch, {theta, nullptr, {y_mean, y_std_error, value, value_std_error}, 1});
+}
+
+perturb_status perturb_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                           const float* cotangent, float* gradient) {
+  return check_and_execute(PERTURB_OP_VJP, context, oracle, true, noise, batch, {theta, cotangent, {gradient}, 1});
+}
+
+perturb_status perturb_jvp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                           const float* tangent, float* derivative) {
+  return check_and_execute(PERTURB_OP_JVP, context, oracle, true, noise, batch, {theta, tangent, {derivative}, 1});
+}
+
+perturb_status perturb_jacobian(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                float* jacobian) {
+  return check_and_execute(PERTURB_OP_JACOBIAN, context, oracle, true, noise, batch, {theta, nullptr, {jacobian}, 1});
+}
+
+perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                     const float* target, float* loss, float* gradient, float* epsilon_gradient) {
+  return check_and_execute(PERTURB_OP_FENCHEL_YOUNG, context, oracle, true, noise, batch, {theta, target, {loss, gradient, epsilon_gradient}, 0});
+}
+
+// ================================================================ LPGD and its family
+
+perturb_status perturb_lpgd(perturb_context*, const perturb_oracle*, const perturb_lpgd_options*, int64_t, const float*, const float*, float*) {
+  return guarded([] { return unsupported("perturb_lpgd"); });
+}
+
+perturb_status perturb_imle(perturb_context*, const perturb_oracle*, const perturb_noise*, const perturb_lpgd_options*, int64_t, const float*, const float*,
+                            float*) {
+  return guarded([] { return unsupported("perturb_imle"); });
+}
+
+perturb_status perturb_spo_plus(perturb_context*, const perturb_oracle*, int64_t, const float*, const float*, float*, float*) {
+  return guarded([] { return unsupported("perturb_spo_plus"); });
+}

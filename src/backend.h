@@ -1,0 +1,57 @@
+// Where the frontend and a backend meet: one validated call, and the functions that a CPU instruction set supplies.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "math/noise.h"
+#include "oracle.h"
+#include "perturb/perturb.h"
+
+namespace perturb {
+
+// Everything a kernel needs to know of one call of the C API. Pointers are as the caller gave them; checked, not copied.
+struct call {
+  perturb_operation operation = PERTURB_OP_SOLVE;
+  const perturb_oracle* oracle = nullptr;
+  int64_t batch = 0;
+  const float* theta = nullptr;
+  const float* operand = nullptr;  // cotangent, tangent or target
+  // solve: y, value. sample: y. expectation: y_mean, y_std_error, value, value_std_error. vjp, jvp, jacobian: the result.
+  // fenchel_young: loss, gradient, epsilon_gradient.
+  float* output[4] = {nullptr, nullptr, nullptr, nullptr};
+
+  distribution noise = distribution::normal;
+  bool multiplicative = false;
+  bool leave_one_out = false;
+  float epsilon = 0.0f;
+  const float* epsilon_per_item = nullptr;
+  int64_t samples = 1;
+  int64_t first_sample = 0, first_row = 0;
+  philox_keys keys = {};
+
+  int64_t n() const { return oracle->n; }
+  int64_t m() const { return oracle->m; }
+};
+
+// The kernels of one instruction set. A call runs as: scratch_bytes, then run on every thread, then finish on one.
+struct cpu_backend {
+  const char* name;
+  int lanes;
+  // Bytes of scratch for each thread; only the sizes and kinds in the call matter, not its pointers.
+  size_t (*scratch_bytes)(const call&);
+  // Does share `thread` of `threads`.
+  void (*run)(const call&, int thread, int threads, void* scratch);
+  // Joins what threads left in their scratch (stride bytes apart) and writes those rows.
+  void (*finish)(const call&, int threads, void* scratch, size_t stride);
+  // The first perturbed cost below the floor among problems [first, last) of the flattened [batch, samples]; where = {row, sample, item}.
+  bool (*find_negative)(const call&, int64_t first, int64_t last, void* scratch, int64_t where[3]);
+  // z[first..last) of the flattened [batch, samples] problems, n items each.
+  void (*noise_fill)(const call&, int64_t n, int64_t first, int64_t last, float* z);
+};
+
+extern const cpu_backend cpu_scalar;
+extern const cpu_backend cpu_avx2;
+extern const cpu_backend cpu_avx512;
+
+}  // namespace perturb

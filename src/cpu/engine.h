@@ -1,0 +1,181 @@
+// The CPU engine: perturb -> solve -> reduce, for one thread's share of a call.
+//
+// Source says how samples lie over lanes (noise_rows.h), Oracle solves a group of V::count samples at once (oracles/argmax.h states
+// the interface), estimators.h says what is summed. Everything summed is an integer, so shares may be cut anywhere.
+// A thread walks its share of the (row, group) pairs in order. Rows that it owns whole it finishes itself; what it has of a row
+// that it shares with others stays in one of its two partial sums, and finish_shared() joins those after all threads are done.
+#pragma once
+
+#include "backend.h"
+#include "cpu/arena.h"
+#include "cpu/noise_rows.h"
+#include "cpu/row.h"
+#include "math/fixed.h"
+
+namespace perturb {
+
+// What one thread has summed of one row. The meaning of `words` and `sums` is the estimator's.
+struct partial_sum {
+  int64_t b;  // row, -1: empty
+  int128 sums[3];
+  int64_t* words;
+};
+
+// Items whose noise is made at a time where an oracle does not need whole rows.
+constexpr int64_t item_block = 64;
+// Lookups of single items' noise keep whole rows up to this n, and make the noise again beyond.
+constexpr int64_t lookup_rows_limit = 4096;
+
+template <class Source, template <class> class Oracle, template <class> class Estimator>
+class engine {
+ public:
+  using V = typename Source::V;
+  using isa = typename V::isa;
+  static constexpr int lanes = V::count;
+
+  PERTURB_INLINE engine(const call& c, arena& a)
+      : c_(c), row_(c, a), oracle_(c, a, row_), whole_rows_(Oracle<V>::needs_rows(c) || (Estimator<engine>::looks_up_noise && c.n() <= lookup_rows_limit)) {
+    const int64_t rows = whole_rows_ ? c.n() : c.n() < item_block ? c.n() : item_block;
+    z_ = a.take<float>((rows + 3) / 4 * 4 * lanes);
+    estimator_ = Estimator<engine>(c, a);
+    for (partial_sum*& p : partials_) {
+      p = a.take<partial_sum>(1);
+      int64_t* words = a.take<int64_t>(Estimator<engine>::words(c));
+      if (!a.counting()) p->words = words;
+    }
+  }
+
+  // ---- what estimators use
+
+  PERTURB_INLINE const call& problem() const { return c_; }
+  PERTURB_INLINE const row_view<isa>& row() const { return row_; }
+  PERTURB_INLINE const Source& source() const { return source_; }
+  PERTURB_INLINE static double weight(const call& c) { return Oracle<V>::weight(c); }
+
+  // Solves samples first..first+lanes-1 (local numbers); silent: with z = 0 in every lane, the row's unperturbed centre.
+  PERTURB_INLINE void solve(int64_t first, bool silent) {
+    first_ = first;
+    silent_ = silent;
+    if (!silent) source_.begin(c_.keys, row_.row, (uint32_t)(c_.first_sample + first));
+    oracle_.begin_group();
+    for (int64_t i0 = 0; i0 < c_.n(); i0 += item_block) {
+      const int64_t count = c_.n() - i0 < item_block ? c_.n() - i0 : item_block;
+      float* z = whole_rows_ ? z_ + i0 * lanes : z_;
+      if (silent) {
+        for (int64_t i = 0; i < count * lanes; ++i) z[i] = 0.0f;
+      } else {
+        fill<wanted::noise>(i0, count, z);
+      }
+      oracle_.feed(i0, count, z);
+    }
+    oracle_.solve();
+  }
+
+  template <wanted W>
+  PERTURB_INLINE void fill(int64_t i0, int64_t count, float* out) const {
+    with_distribution(c_.noise, [&](auto d) { source_.template fill<decltype(d)::value, W>(i0, count, out); });
+  }
+
+  // The nonzeros of y: f(lane, item, coefficient, score). score is that of the value; only with Scores.
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int count, F&& f) const {
+    oracle_.template for_each<Scores>(count, z_, f);
+  }
+
+  // z of one item of the group just solved.
+  PERTURB_INLINE float noise_at(int lane, int64_t item) const {
+    if (whole_rows_) return z_[item * lanes + lane];
+    if (silent_) return 0.0f;
+    float z = 0.0f;
+    using scalar = scalar_lanes<isa>;
+    with_distribution(c_.noise, [&](auto d) {
+      uint32_t words[4];
+      float values[4];
+      philox<scalar>(c_.keys, (uint32_t)(item >> 2), 0u, (uint32_t)(c_.first_sample + first_ + lane), row_.row, words);
+      noise_of_words<scalar, decltype(d)::value>(words, values);
+      z = values[item & 3];
+    });
+    return z;
+  }
+
+  // ---- the share of one thread
+
+  __attribute__((noinline)) void run(int thread, int threads) {
+    for (partial_sum* p : partials_) p->b = -1;
+    if (c_.batch == 0) return;
+    row_.begin_call();
+    const int64_t groups = (c_.samples + lanes - 1) / lanes, total = c_.batch * groups;
+    const int64_t each = total / threads, extra = total % threads;
+    const int64_t begin = thread * each + (thread < extra ? thread : extra), end = begin + each + (thread < extra ? 1 : 0);
+    int64_t at = begin;
+    while (at < end) {
+      const int64_t b = at / groups, first_group = at % groups;
+      const int64_t last_group = end - at < groups - first_group ? first_group + (end - at) : groups;
+      begin_row(b);
+      // The first row of a share may be shared with the thread before, the last with the one after.
+      partial_sum& sum = *partials_[at == begin ? 0 : 1];
+      clear(sum, b);
+      const int64_t last = last_group * lanes < c_.samples ? last_group * lanes : c_.samples;
+      estimator_.accumulate(*this, first_group * lanes, last, sum);
+      if (first_group == 0 && last_group == groups) {
+        estimator_.finish(*this, sum);
+        sum.b = -1;
+      }
+      at += last_group - first_group;
+    }
+  }
+
+  // Joins the partial sums that `threads` engines left in scratch and writes their rows. Runs on one thread, on the first scratch.
+  __attribute__((noinline)) void finish_shared(int threads, char* scratch, size_t stride) {
+    row_.begin_call();
+    partial_sum* open = nullptr;
+    auto close = [&] {
+      if (!open) return;
+      begin_row(open->b);
+      estimator_.finish(*this, *open);
+    };
+    const int64_t words = Estimator<engine>::words(c_);
+    for (int t = 0; t < threads; ++t) {
+      arena a(scratch + (size_t)t * stride);
+      engine other(c_, a);  // a view of that thread's scratch: constructors carve, they do not write sums
+      for (partial_sum* p : other.partials_) {
+        if (p->b < 0) continue;
+        if (open && open->b == p->b) {
+          for (int64_t w = 0; w < words; ++w) open->words[w] += p->words[w];
+          for (int s = 0; s < 3; ++s) open->sums[s] += p->sums[s];
+        } else {
+          close();
+          open = p;
+        }
+      }
+    }
+    close();
+  }
+
+ private:
+  PERTURB_INLINE void begin_row(int64_t b) {
+    row_.begin(b);
+    oracle_.begin_row();
+    estimator_.begin_row(*this);
+  }
+
+  PERTURB_INLINE void clear(partial_sum& sum, int64_t b) {
+    sum.b = b;
+    for (int128& s : sum.sums) s = 0;
+    const int64_t words = Estimator<engine>::words(c_);
+    for (int64_t w = 0; w < words; ++w) sum.words[w] = 0;
+  }
+
+  const call& c_;
+  row_view<isa> row_;
+  Oracle<V> oracle_;
+  bool whole_rows_;
+  float* z_ = nullptr;
+  Source source_;
+  Estimator<engine> estimator_;
+  partial_sum* partials_[2];
+  int64_t first_ = 0;
+  bool silent_ = false;
+};
+
+}  // namespace perturb

@@ -1,0 +1,100 @@
+// Expectation: y_mean, its standard error, the value F_eps and its standard error (Berthet et al. 2020, section 2).
+//
+// Words: counts of y [m], and for ranks the counts of y^2 [m]. Sums: values; deviations of the value from its unperturbed
+// centre, in a coarser unit, and their squares.
+#pragma once
+
+#include "cpu/estimators/solve.h"
+
+namespace perturb {
+
+template <class Engine>
+struct expectation_estimator {
+  static constexpr bool looks_up_noise = false;
+  static PERTURB_INLINE bool ranks(const call& c) { return c.oracle->kind == oracle_kind::rank; }
+  static PERTURB_INLINE int64_t words(const call& c) { return ranks(c) ? 2 * c.m() : c.m(); }
+
+  PERTURB_INLINE expectation_estimator() = default;
+  PERTURB_INLINE expectation_estimator(const call&, arena&) {}
+
+  PERTURB_INLINE void begin_row(Engine& engine) {
+    const call& c = engine.problem();
+    want_value_ = c.output[2] || c.output[3];
+    want_squares_ = c.output[1] && ranks(c);
+    exponent_ = value_exponent(engine);
+    scale_ = power_of_two(exponent_);
+    if (!c.output[3]) return;
+    deviation_exponent_ = scale_exponent(Engine::weight(c) * engine.row().deviation_bound, 30);
+    if (deviation_exponent_ > exponent_) deviation_exponent_ = exponent_;
+    engine.solve(0, true);
+    centre_ = 0;
+    engine.template for_each<true>(1, [&](int, int64_t, int64_t coefficient, float score) { centre_ += coefficient * to_fixed(score, scale_); });
+  }
+
+  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
+    const call& c = engine.problem();
+    int64_t* counts = sum.words;
+    int64_t* squares = sum.words + c.m();
+    const double to_deviation = power_of_two(deviation_exponent_ - exponent_);
+    for (int64_t m = first; m < last; m += Engine::lanes) {
+      const int count = last - m < Engine::lanes ? (int)(last - m) : Engine::lanes;
+      engine.solve(m, false);
+      if (!want_value_ && !want_squares_) {
+        engine.template for_each<false>(count, [&](int, int64_t item, int64_t coefficient, float) { counts[item] += coefficient; });
+        continue;
+      }
+      int64_t values[Engine::lanes] = {};
+      const auto tally = [&](int lane, int64_t item, int64_t coefficient, float score) __attribute__((always_inline)) {
+        counts[item] += coefficient;
+        if (want_squares_) squares[item] += coefficient * coefficient;  // n^2 M < 2^63 is checked
+        values[lane] += coefficient * to_fixed(score, scale_);
+      };
+      if (want_value_) {
+        engine.template for_each<true>(count, tally);
+      } else {
+        engine.template for_each<false>(count, tally);
+      }
+      for (int l = 0; l < count; ++l) {
+        sum.sums[0] += values[l];
+        if (!c.output[3]) continue;
+        const int64_t deviation = to_fixed((double)(values[l] - centre_), to_deviation);
+        sum.sums[1] += deviation;
+        sum.sums[2] += (int128)deviation * deviation;
+      }
+    }
+  }
+
+  // sqrt(variance / M) from M, the sum and the sum of squares in one unit; +infinity for one sample.
+  static PERTURB_INLINE double standard_error(double samples, double sum, double squares) {
+    if (samples < 2.0) return HUGE_VAL;
+    const double spread = squares - sum * sum / samples;
+    return spread > 0.0 ? __builtin_sqrt(spread / (samples * (samples - 1.0))) : 0.0;
+  }
+
+  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
+    const call& c = engine.problem();
+    const double samples = (double)c.samples;
+    float* mean = c.output[0] + sum.b * c.m();
+    for (int64_t i = 0; i < c.m(); ++i) mean[i] = (float)((double)sum.words[i] / samples);
+    if (float* error = c.output[1]) {
+      error += sum.b * c.m();
+      for (int64_t i = 0; i < c.m(); ++i) {
+        // Exact integers: M sum y^2 - (sum y)^2, so that a constant y has error 0.
+        const int128 count = sum.words[i], square = ranks(c) ? sum.words[c.m() + i] : sum.words[i];
+        const double spread = (double)(square * c.samples - count * count);
+        error[i] = c.samples < 2 ? HUGE_VALF : (float)__builtin_sqrt(spread / (samples * samples * (samples - 1.0)));
+      }
+    }
+    if (c.output[2]) c.output[2][sum.b] = (float)((double)sum.sums[0] / samples * power_of_two(-exponent_));
+    if (c.output[3])
+      c.output[3][sum.b] = (float)(standard_error(samples, (double)sum.sums[1], (double)sum.sums[2]) * power_of_two(-deviation_exponent_));
+  }
+
+ private:
+  bool want_value_ = false, want_squares_ = false;
+  int exponent_ = 0, deviation_exponent_ = 0;
+  double scale_ = 1.0;
+  int64_t centre_ = 0;
+};
+
+}  // namespace perturb

@@ -1,0 +1,206 @@
+// VJP: J^T g = sigma/(eps_i D) sum_m (r_m - b) S_m,i with r_m = <g, y_m> (Berthet et al. 2020, eq. 5).
+//
+// Everything that is summed is an integer, whatever the split of the samples:
+//   r_m is exact in 2^-e_g of the largest possible <g, y>; R = r_m - r(y*), the unperturbed solution's, is its weight w (a float, |w| <= 1 in
+//   units of a bound known beforehand). w S is added in two limbs, of 2^-(22 - b) and 2^-(44 - b) (b = score_bits), S alone in the first.
+// A limb is made by adding 1.5 * 2^23: the sum's low mantissa bits are then the rounded integer, and adding the bits of floats
+// modulo 2^32 adds those integers. Because the centre is y*, a y that never moves gives exactly 0 for any epsilon.
+// Leave-one-out is then sum w S - w_bar sum S over M - 1, algebraically the same as subtracting each sample's own baseline.
+#pragma once
+
+#include "cpu/engine.h"
+
+namespace perturb {
+
+constexpr float limb_magic = 0x1.8p23f;
+constexpr uint32_t limb_magic_bits = 0x4B400000u;
+constexpr int limb_bits = 22;
+
+// Noise scores times weights, summed over samples into three integers per item.
+template <class V>
+struct weighted_limbs {
+  typename V::u32 high, low, plain;
+
+  PERTURB_INLINE void clear() { high = low = plain = V::set1(0u); }
+
+  // weight includes the factor 2^(22 - b); unit is 2^(22 - b).
+  PERTURB_INLINE void add(typename V::f32 weight, typename V::f32 score, typename V::f32 unit) {
+    using f32 = typename V::f32;
+    const f32 magic = V::set1(limb_magic);
+    const f32 first = V::fma(weight, score, magic);
+    const f32 rest = V::fma(weight, score, V::sub(magic, first));  // exact but for the last bits of the product
+    const f32 second = V::fma(rest, V::set1(0x1p22f), magic);
+    high = V::add(high, V::bits(first));
+    low = V::add(low, V::bits(second));
+    plain = V::add(plain, V::bits(V::fma(score, unit, magic)));
+  }
+};
+
+template <class Engine>
+struct vjp_estimator {
+  using V = typename Engine::V;
+  static constexpr bool looks_up_noise = false;
+  static constexpr int chunk_groups = 16;
+  static PERTURB_INLINE int64_t words(const call& c) { return 3 * c.n(); }
+
+  PERTURB_INLINE vjp_estimator() = default;
+  PERTURB_INLINE vjp_estimator(const call& c, arena& a) {
+    cotangent_ = a.take<int64_t>(c.m());
+    scores_ = a.take<float>(item_block * Engine::lanes);
+  }
+
+  PERTURB_INLINE void begin_row(Engine& engine) {
+    const call& c = engine.problem();
+    const float* g = c.operand + engine.row().b * c.m();
+    double low = HUGE_VAL, high = -HUGE_VAL, absolute = 0.0;
+    for (int64_t i = 0; i < c.m(); ++i) {
+      if (!engine.row().counts(i)) continue;
+      low = g[i] < low ? g[i] : low;
+      high = g[i] > high ? g[i] : high;
+      absolute += g[i] < 0 ? -(double)g[i] : (double)g[i];
+    }
+    const double largest = -low > high ? -low : high;
+    double bound = absolute, reach = absolute;  // of |<g, y>| and of |<g, y> - <g, y*>|
+    switch (c.oracle->kind) {
+      case oracle_kind::argmax:
+        bound = largest;
+        reach = high - low;
+        break;
+      case oracle_kind::top_k:
+        bound = (double)c.oracle->k * largest;
+        reach = (double)c.oracle->k * (high - low);
+        break;
+      case oracle_kind::rank: {
+        bound = (double)(c.n() + 1) * absolute;
+        const double middle = 0.5 * (low + high);  // a constant g does nothing: ranks sum to a constant
+        reach = 0.0;
+        for (int64_t i = 0; i < c.m(); ++i) reach += g[i] < middle ? middle - g[i] : g[i] - middle;
+        reach *= (double)(c.n() - 1);
+        break;
+      }
+      case oracle_kind::grid_path: break;
+    }
+    cotangent_exponent_ = scale_exponent(bound, 60);
+    const double scale = power_of_two(cotangent_exponent_);
+    for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = engine.row().counts(i) ? to_fixed(g[i], scale) : 0;
+    // The margin is for the rounding of g. Where y cannot matter (reach 0) every weight is 0 in any unit.
+    weight_exponent_ = reach > 0.0 ? scale_exponent(reach * (1.0 + 0x1p-20), 0) - cotangent_exponent_ : 0;
+    engine.solve(0, true);
+    centre_ = 0;
+    engine.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre_ += coefficient * cotangent_[item]; });
+  }
+
+  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
+    constexpr int64_t chunk = chunk_groups * Engine::lanes;
+    const call& c = engine.problem();
+    const double to_weight = power_of_two(limb_bits - score_bits[(int)c.noise] + weight_exponent_);
+    for (int64_t m0 = first; m0 < last; m0 += chunk) {
+      const int64_t samples = last - m0 < chunk ? last - m0 : chunk;
+      for (int64_t m = 0; m < samples; m += Engine::lanes) {
+        const int count = samples - m < Engine::lanes ? (int)(samples - m) : Engine::lanes;
+        engine.solve(m0 + m, false);
+        int64_t r[Engine::lanes] = {};
+        engine.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) { r[lane] += coefficient * cotangent_[item]; });
+        for (int l = 0; l < count; ++l) {
+          sum.sums[0] += r[l] - centre_;
+          weights_[m + l] = (float)((double)(r[l] - centre_) * to_weight);
+        }
+      }
+      add_scores(engine, m0, samples, sum.words);
+    }
+  }
+
+  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
+    const call& c = engine.problem();
+    const row_view<typename V::isa>& row = engine.row();
+    const int b = score_bits[(int)c.noise];
+    const double samples = (double)c.samples;
+    const bool leave_one_out = c.leave_one_out && c.samples > 1;
+    // All sums in units of 2^-cotangent_exponent_ of g.
+    const double mean = (double)sum.sums[0] / samples;
+    const double unit = power_of_two(-cotangent_exponent_), product_unit = power_of_two(-weight_exponent_ + b - 2 * limb_bits), plain_unit = power_of_two(b - limb_bits);
+    float* gradient = c.output[0] + sum.b * c.n();
+    for (int64_t i = 0; i < c.n(); ++i) {
+      const double amplitude = c.multiplicative ? (double)row.amplitude(i) * (double)row.theta[i] : (double)row.amplitude(i);
+      if (!row.counts(i) || amplitude == 0.0) {
+        gradient[i] = 0.0f;
+        continue;
+      }
+      const double products = (double)(((int128)sum.words[i] << limb_bits) + sum.words[c.n() + i]) * product_unit;
+      const double plain = (double)sum.words[2 * c.n() + i] * plain_unit;
+      const double total = leave_one_out ? (products - mean * plain) / (samples - 1.0) : (products + (double)centre_ * plain) / samples;
+      gradient[i] = finite(total * unit / amplitude);
+    }
+  }
+
+  static PERTURB_INLINE float finite(double x) { return (float)(x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x); }
+
+ private:
+  // Adds weight * S and S of samples m0..m0+samples-1 for all items, making the noise again.
+  PERTURB_INLINE void add_scores(Engine& engine, int64_t m0, int64_t samples, int64_t* words) {
+    with_distribution(engine.problem().noise, [&](auto d) { add_scores_of<decltype(d)::value>(engine, m0, samples, words); });
+  }
+
+  template <distribution D>
+  __attribute__((noinline)) void add_scores_of(Engine& engine, int64_t m0, int64_t samples, int64_t* words) {
+    const call& c = engine.problem();
+    const float unit = (float)(1 << (limb_bits - score_bits[(int)D]));
+    int64_t* high = words;
+    int64_t* low = words + c.n();
+    int64_t* plain = words + 2 * c.n();
+    if constexpr (Engine::lanes == 1) {
+      for (int64_t m = 0; m < samples; ++m) {
+        auto source = engine.source();
+        source.begin(c.keys, engine.row().row, (uint32_t)(c.first_sample + m0 + m));
+        for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
+          const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
+          source.template fill<D, wanted::score>(i0, count, scores_);
+          for (int64_t i = 0; i < count; ++i) {
+            weighted_limbs<V> limbs;
+            limbs.clear();
+            limbs.add(weights_[m], scores_[i], unit);
+            high[i0 + i] += (int32_t)(limbs.high - limb_magic_bits);
+            low[i0 + i] += (int32_t)(limbs.low - limb_magic_bits);
+            plain[i0 + i] += (int32_t)(limbs.plain - limb_magic_bits);
+          }
+        }
+      }
+    } else {
+      const int groups = (int)((samples + Engine::lanes - 1) / Engine::lanes);
+      philox_group<V> group[chunk_groups];
+      for (int g = 0; g < groups; ++g)
+        group[g] = make_philox_group<V>(c.keys, V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Engine::lanes)), V::iota()), 0);
+      for (int64_t m = samples; m < groups * Engine::lanes; ++m) weights_[m] = 0.0f;
+      const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Engine::lanes)));  // lanes of the last group
+      const uint32_t magic_total = (uint32_t)groups * limb_magic_bits;
+      for (int64_t i0 = 0; i0 < c.n(); i0 += 4) {
+        weighted_limbs<V> limbs[4];
+        for (weighted_limbs<V>& l : limbs) l.clear();
+        for (int g = 0; g < groups; ++g) {
+          typename V::u32 bits[4];
+          typename V::f32 score[4];
+          philox<V>(c.keys, group[g], engine.row().row, (uint32_t)(i0 >> 2), bits);
+          scores_of_words<V, D>(bits, score);
+          if (g == groups - 1)
+            for (int j = 0; j < 4; ++j) score[j] = V::select(present, score[j], V::set1(0.0f));
+          const typename V::f32 weight = V::load(weights_ + g * Engine::lanes);
+          for (int j = 0; j < 4; ++j) limbs[j].add(weight, score[j], V::set1(unit));
+        }
+        for (int j = 0; j < 4 && i0 + j < c.n(); ++j) {
+          const typename V::u32 magic = V::set1(magic_total);
+          high[i0 + j] += V::sum_signed(V::sub(limbs[j].high, magic));
+          low[i0 + j] += V::sum_signed(V::sub(limbs[j].low, magic));
+          plain[i0 + j] += V::sum_signed(V::sub(limbs[j].plain, magic));
+        }
+      }
+    }
+  }
+
+  int64_t* cotangent_ = nullptr;
+  float* scores_ = nullptr;
+  int cotangent_exponent_ = 0, weight_exponent_ = 0;
+  int64_t centre_ = 0;
+  float weights_[chunk_groups * Engine::lanes];
+};
+
+}  // namespace perturb

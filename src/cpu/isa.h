@@ -1,0 +1,135 @@
+// The table of one instruction set: which engine runs a call. Included once by each isa_*.cpp, which supplies the lane type.
+//
+// The choice depends on the call's sizes only. It never changes a bit of the result: it is made for speed and memory.
+#pragma once
+
+#include <cstring>
+#include <new>
+
+#include "cpu/engine.h"
+#include "cpu/estimators/expectation.h"
+#include "cpu/estimators/fenchel_young.h"
+#include "cpu/estimators/jvp.h"
+#include "cpu/estimators/solve.h"
+#include "cpu/estimators/vjp.h"
+#include "cpu/oracles/argmax.h"
+#include "cpu/oracles/grid_path.h"
+#include "cpu/oracles/rank.h"
+#include "cpu/oracles/top_k.h"
+
+namespace perturb {
+
+// Below this many samples a group would leave most of its lanes empty.
+template <class Vec>
+constexpr int64_t fewest_grouped_samples = Vec::count / 2;
+
+template <class Vec>
+struct isa_table {
+  using grouped = samples_over_lanes<Vec>;
+  using single = items_over_lanes<Vec>;
+
+  // Calls f(type tag of the engine) for the engine of a call.
+  template <class Engine>
+  struct tag {
+    using type = Engine;
+  };
+
+  template <template <class> class Estimator, template <class> class Grouped, template <class> class Single, class F>
+  static PERTURB_INLINE auto choose(bool group, F&& f) {
+    if constexpr (Vec::count > 1) {
+      if (group) return f(tag<engine<grouped, Grouped, Estimator>>{});
+    }
+    return f(tag<engine<single, Single, Estimator>>{});
+  }
+
+  template <template <class> class Estimator, class F>
+  static PERTURB_INLINE auto with_oracle(const call& c, F&& f) {
+    const bool enough = c.operation != PERTURB_OP_SOLVE && c.samples >= fewest_grouped_samples<Vec>;
+    switch (c.oracle->kind) {
+      case oracle_kind::argmax: return choose<Estimator, argmax_oracle, argmax_oracle>(enough, f);
+      case oracle_kind::top_k: return choose<Estimator, top_k_group, top_k_single>(enough && top_k_fits_group(c), f);
+      case oracle_kind::rank: return choose<Estimator, rank_group, rank_single>(enough && rank_fits_group(c), f);
+      case oracle_kind::grid_path: break;
+    }
+    return choose<Estimator, grid_path_group, grid_path_single>(c.operation != PERTURB_OP_SOLVE && grid_path_fits_group(c), f);
+  }
+
+  template <class F>
+  static PERTURB_INLINE auto with_engine(const call& c, F&& f) {
+    switch (c.operation) {
+      case PERTURB_OP_SAMPLE: return with_oracle<sample_estimator>(c, f);
+      case PERTURB_OP_EXPECTATION: return with_oracle<expectation_estimator>(c, f);
+      case PERTURB_OP_VJP: return with_oracle<vjp_estimator>(c, f);
+      case PERTURB_OP_JVP: return with_oracle<jvp_estimator>(c, f);
+      case PERTURB_OP_JACOBIAN: return with_oracle<jacobian_estimator>(c, f);
+      case PERTURB_OP_FENCHEL_YOUNG: return with_oracle<fenchel_young_estimator>(c, f);
+      default: return with_oracle<solve_estimator>(c, f);
+    }
+  }
+
+  static size_t scratch_bytes(const call& c) {
+    return with_engine(c, [&](auto t) {
+      using engine = typename decltype(t)::type;
+      arena a(nullptr);
+      engine counter(c, a);
+      (void)counter;
+      return a.used();
+    });
+  }
+
+  static void run(const call& c, int thread, int threads, void* scratch) {
+    with_engine(c, [&](auto t) {
+      using engine = typename decltype(t)::type;
+      arena a(scratch);
+      engine share(c, a);
+      share.run(thread, threads);
+    });
+  }
+
+  static void finish(const call& c, int threads, void* scratch, size_t stride) {
+    with_engine(c, [&](auto t) {
+      using engine = typename decltype(t)::type;
+      arena a(scratch);
+      engine first(c, a);
+      first.finish_shared(threads, static_cast<char*>(scratch), stride);
+    });
+  }
+
+  // Problems first..last of [batch, samples], one at a time with the items over lanes.
+  static void noise_fill(const call& c, int64_t n, int64_t first, int64_t last, float* z) {
+    single source;
+    for (int64_t p = first; p < last; ++p) {
+      source.begin(c.keys, (uint32_t)(c.first_row + p / c.samples), (uint32_t)(c.first_sample + p % c.samples));
+      with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(0, n, z + p * n); });
+    }
+  }
+
+  // The first perturbed cost below the grid's floor among problems first..last; where = {row, sample, item}.
+  static bool find_negative(const call& c, int64_t first, int64_t last, void* scratch, int64_t where[3]) {
+    arena a(scratch);
+    row_view<typename Vec::isa> row(c, a);
+    float* z = a.take<float>(item_block);
+    single source;
+    row.begin_call();
+    for (int64_t p = first; p < last; ++p) {
+      if (p == first || p % c.samples == 0) row.begin(p / c.samples);
+      source.begin(c.keys, row.row, (uint32_t)(c.first_sample + p % c.samples));
+      for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
+        const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
+        with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(i0, count, z); });
+        for (int64_t i = 0; i < count; ++i) {
+          if (!row.counts(i0 + i) || row.score(i0 + i, z[i]) >= c.oracle->grid->cost_floor) continue;
+          where[0] = p / c.samples;
+          where[1] = p % c.samples;
+          where[2] = i0 + i;
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  static constexpr cpu_backend make(const char* name) { return {name, Vec::count, scratch_bytes, run, finish, find_negative, noise_fill}; }
+};
+
+}  // namespace perturb

@@ -1,0 +1,84 @@
+// argmax over lanes: the running maximum of each lane's sample, fed in ascending item order, any n, no storage.
+//
+// The interface of every CPU oracle (docs/add-an-oracle.md):
+//   oracle(call, arena, row)         carve scratch
+//   needs_rows(call)                 whether all of the group's noise rows must be kept until the group is done
+//   begin_row()                      after the row's theta and bounds are known
+//   begin_group(); feed(i0, count, z) in ascending order; solve()
+//   for_each<Scores>(lanes, z, f)    f(lane, item, coefficient, score) for every nonzero of y of the first `lanes` lanes;
+//                                    <y, s> = sum of coefficient * score
+#pragma once
+
+#include "cpu/row.h"
+
+namespace perturb {
+
+template <class V>
+class argmax_oracle {
+ public:
+  using isa = typename V::isa;
+
+  PERTURB_INLINE argmax_oracle(const call& c, arena&, const row_view<isa>& row) : row_(row), n_(c.n()) {}
+
+  static PERTURB_INLINE bool needs_rows(const call&) { return false; }
+  static PERTURB_INLINE double weight(const call&) { return 1.0; }  // largest sum of |y|
+  PERTURB_INLINE void begin_row() {}
+
+  PERTURB_INLINE void begin_group() {
+    for (int j = 0; j < chains; ++j) {
+      best_[j] = V::set1(-HUGE_VALF);
+      item_[j] = V::set1((uint32_t)j);
+    }
+  }
+
+  // Item i goes to chain i % 4: four short dependency chains instead of one long one. i0 is a multiple of 4.
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    row_.with_score([&](auto score) {
+      typename V::f32 best[chains];
+      typename V::u32 item[chains];
+      for (int j = 0; j < chains; ++j) best[j] = best_[j], item[j] = item_[j];
+      auto step = [&](int64_t i, int j) {
+        const typename V::f32 x = score(V{}, i0 + i + j, V::load(z + (i + j) * V::count));
+        const auto better = V::greater(x, best[j]);
+        best[j] = V::select(better, x, best[j]);
+        item[j] = V::select(better, V::set1((uint32_t)(i0 + i + j)), item[j]);
+      };
+      int64_t i = 0;
+      for (; i + chains <= count; i += chains)
+        for (int j = 0; j < chains; ++j) step(i, j);
+      for (int j = 0; i + j < count; ++j) step(i, j);
+      for (int j = 0; j < chains; ++j) best_[j] = best[j], item_[j] = item[j];
+    });
+  }
+
+  PERTURB_INLINE void solve() {
+    for (int j = 0; j < chains; ++j) {
+      V::store(scores_[j], best_[j]);
+      V::store(items_[j], item_[j]);
+    }
+    for (int l = 0; l < V::count; ++l) {
+      for (int j = 1; j < chains; ++j) {  // the larger score, and among equal ones the lower item
+        if (scores_[j][l] > scores_[0][l] || (scores_[j][l] == scores_[0][l] && items_[j][l] < items_[0][l])) {
+          scores_[0][l] = scores_[j][l];
+          items_[0][l] = items_[j][l];
+        }
+      }
+    }
+  }
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int lanes, const float*, F&& f) const {
+    for (int l = 0; l < lanes; ++l) f(l, (int64_t)items_[0][l], (int64_t)1, scores_[0][l]);
+  }
+
+ private:
+  static constexpr int chains = 4;
+  const row_view<isa>& row_;
+  int64_t n_;
+  typename V::f32 best_[chains];
+  typename V::u32 item_[chains];
+  float scores_[chains][V::count];
+  uint32_t items_[chains][V::count];
+};
+
+}  // namespace perturb

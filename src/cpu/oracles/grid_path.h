@@ -1,0 +1,353 @@
+// Shortest grid paths: int32 distances, then a walk back from the target by the tie rule.
+//
+// grid_path_group relaxes V::count samples at once (lane = sample): Gauss-Seidel over the cells in the order of their distance without
+// noise, until no lane changes. A small epsilon leaves that order nearly right, so few passes do. grid_path_single finds one sample's
+// distances with a bucket queue and stops at the target; it also makes the group's order. Both reach the one fixpoint (math/grid_cost.h).
+#pragma once
+
+#include "cpu/row.h"
+#include "math/grid_cost.h"
+#include "math/order.h"
+
+namespace perturb {
+
+// Beyond this the group's rows no longer fit a second-level cache and most passes would wait for memory.
+constexpr int64_t grid_group_limit = 128 * 128;
+
+PERTURB_INLINE static bool grid_path_fits_group(const call& c) { return c.n() <= grid_group_limit; }
+
+// The fixed-point scale of one row.
+template <class Isa>
+PERTURB_INLINE float grid_row_scale(const row_view<Isa>& row) {
+  const call& c = row.c;
+  const grid& g = *c.oracle->grid;
+  const double highest = c.multiplicative ? row.score_bound : row.theta_high - row.epsilon_max * noise_low[(int)c.noise];
+  const double largest = highest > g.cost_floor ? highest : g.cost_floor;
+  const int e = grid_cost_exponent(largest, g.diagonal_factor, g.hops);
+  return (float)power_of_two(e > 120 ? 120 : e < -120 ? -120 : e);
+}
+
+// One sample's distances by a queue of buckets of equal width (Dial's, label-correcting within a bucket). A cell is in at most one
+// bucket; lists are doubly linked, so an improved cell moves.
+class grid_queue {
+ public:
+  static constexpr int32_t buckets = 2048;
+
+  PERTURB_INLINE grid_queue(int64_t cells, arena& a) {
+    next_ = a.take<int32_t>(cells);
+    previous_ = a.take<int32_t>(cells);
+    heads_ = a.take<int32_t>(buckets);
+  }
+
+  // Steps of up to `largest` quanta must span fewer than all buckets.
+  PERTURB_INLINE void begin(int32_t largest) {
+    shift_ = 0;
+    while ((largest >> shift_) >= buckets - 2) ++shift_;
+    for (int32_t b = 0; b < buckets; ++b) heads_[b] = -1;
+  }
+
+  PERTURB_INLINE int32_t bucket_of(int32_t distance) const { return distance >> shift_; }
+
+  PERTURB_INLINE void insert(int32_t cell, int32_t distance) {
+    int32_t& head = heads_[bucket_of(distance) & (buckets - 1)];
+    next_[cell] = head;
+    previous_[cell] = -1;
+    if (head >= 0) previous_[head] = cell;
+    head = cell;
+  }
+
+  PERTURB_INLINE void remove(int32_t cell, int32_t distance) {
+    if (previous_[cell] >= 0) {
+      next_[previous_[cell]] = next_[cell];
+    } else {
+      heads_[bucket_of(distance) & (buckets - 1)] = next_[cell];
+    }
+    if (next_[cell] >= 0) previous_[next_[cell]] = previous_[cell];
+  }
+
+  PERTURB_INLINE int32_t first(int32_t bucket) const { return heads_[bucket & (buckets - 1)]; }
+
+ private:
+  int32_t* next_;
+  int32_t* previous_;
+  int32_t* heads_;
+  int shift_ = 0;
+};
+
+template <class V>
+class grid_path_single {
+ public:
+  using isa = typename V::isa;
+
+  PERTURB_INLINE grid_path_single(const call& c, arena& a, const row_view<isa>& row)
+      : c_(c), row_(row), grid_(*c.oracle->grid), queue_(grid_.cells(), a) {
+    distance_ = a.take<int32_t>(grid_.cells());
+    queued_ = a.take<uint8_t>(grid_.cells());
+    straight_ = a.take<int32_t>(grid_.cells());
+    diagonal_ = grid_.diagonal_factor == 1.0f ? straight_ : a.take<int32_t>(grid_.cells());
+    for (int k = 0; k < grid_neighbours; ++k) offset_[k] = grid_row_step[k] * (int32_t)grid_.width + grid_column_step[k];
+  }
+
+  static PERTURB_INLINE bool needs_rows(const call& c) {
+    return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
+  }
+  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->grid->reached * c.oracle->grid->diagonal_factor; }
+
+  PERTURB_INLINE void begin_row() { scale_ = grid_row_scale(row_); }
+  PERTURB_INLINE void begin_group() { largest_ = 1; }
+
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    for (int64_t i = 0; i < count; ++i) set_cost(i0 + i, row_.counts(i0 + i) ? row_.score(i0 + i, z[i]) : 0.0f);
+  }
+
+  PERTURB_INLINE void solve() { search((int32_t)grid_.target); }
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int, const float* z, F&& f) const {
+    int64_t v = grid_.target;
+    while (v != grid_.source) {
+      int32_t best = INT32_MAX;
+      int best_k = 0;
+      for (unsigned mask = grid_.steps[v]; mask; mask &= mask - 1) {
+        const int k = __builtin_ctz(mask);
+        const int32_t candidate = distance_[v + offset_[k]] + (grid_diagonals >> k & 1 ? diagonal_[v] : straight_[v]);
+        if (candidate < best) {
+          best = candidate;
+          best_k = k;
+        }
+      }
+      const float factor = grid_diagonals >> best_k & 1 ? grid_.diagonal_factor : 1.0f;
+      f(0, v, (int64_t)1, Scores ? grid_cost<V>(row_.score(v, z[v]), grid_.cost_floor) * factor : 0.0f);
+      v += offset_[best_k];
+    }
+    f(0, v, (int64_t)1, Scores && grid_.count_source ? grid_cost<V>(row_.score(v, z[v]), grid_.cost_floor) : 0.0f);
+  }
+
+  // ---- for grid_path_group: distances of all cells without noise
+
+  PERTURB_INLINE void search_row() {
+    begin_row();
+    begin_group();
+    for (int64_t i = 0; i < grid_.cells(); ++i) set_cost(i, row_.counts(i) ? row_.score(i, 0.0f) : 0.0f);
+    search(-1);
+  }
+  PERTURB_INLINE const int32_t* distances() const { return distance_; }
+
+ private:
+  PERTURB_INLINE void set_cost(int64_t i, float score) {
+    const float cost = grid_cost<V>(score, grid_.cost_floor);
+    straight_[i] = (int32_t)grid_quanta<V>(cost, scale_);
+    if (diagonal_ != straight_) diagonal_[i] = (int32_t)grid_quanta<V>(V::mul(cost, grid_.diagonal_factor), scale_);
+    if (grid_.passable[i] && diagonal_[i] > largest_) largest_ = diagonal_[i];  // the factor is at least 1
+  }
+
+  // Distances from the source; all of them, or until no cell nearer than the target is left.
+  __attribute__((noinline)) void search(int32_t target) {
+    const int32_t source = (int32_t)grid_.source;
+    for (int64_t i = 0; i < grid_.cells(); ++i) distance_[i] = grid_infinity;
+    for (int64_t i = 0; i < grid_.cells(); ++i) queued_[i] = 0;
+    queue_.begin(largest_);
+    distance_[source] = grid_.count_source ? straight_[source] : 0;
+    queue_.insert(source, distance_[source]);
+    queued_[source] = 1;
+    int64_t waiting = 1;
+    for (int32_t bucket = queue_.bucket_of(distance_[source]); waiting > 0; ++bucket) {
+      if (target >= 0 && bucket > queue_.bucket_of(distance_[target])) return;
+      for (int32_t u; (u = queue_.first(bucket)) >= 0;) {
+        queue_.remove(u, distance_[u]);
+        queued_[u] = 0;
+        --waiting;
+        for (unsigned mask = grid_.steps[u]; mask; mask &= mask - 1) {
+          const int k = __builtin_ctz(mask);
+          const int32_t v = u + offset_[k];
+          const int32_t candidate = distance_[u] + (grid_diagonals >> k & 1 ? diagonal_[v] : straight_[v]);
+          if (candidate >= distance_[v]) continue;
+          if (queued_[v]) {
+            queue_.remove(v, distance_[v]);
+          } else {
+            queued_[v] = 1;
+            ++waiting;
+          }
+          distance_[v] = candidate;
+          queue_.insert(v, candidate);
+        }
+      }
+    }
+  }
+
+  const call& c_;
+  const row_view<isa>& row_;
+  const grid& grid_;
+  grid_queue queue_;
+  int32_t* distance_;
+  uint8_t* queued_;
+  int32_t* straight_;
+  int32_t* diagonal_;
+  int32_t offset_[grid_neighbours];
+  int32_t largest_ = 1;
+  float scale_ = 1.0f;
+};
+
+template <class V>
+class grid_path_group {
+ public:
+  using isa = typename V::isa;
+  static constexpr int L = V::count;
+
+  PERTURB_INLINE grid_path_group(const call& c, arena& a, const row_view<isa>& row)
+      : row_(row), grid_(*c.oracle->grid), search_(c, a, row), pitch_((int32_t)grid_.width + 2) {
+    const int64_t cells = grid_.cells();
+    distance_ = a.take<uint32_t>((grid_.height + 2) * pitch_ * L);
+    straight_ = a.take<uint32_t>(cells * L);
+    diagonal_ = grid_.diagonal_factor == 1.0f ? straight_ : a.take<uint32_t>(cells * L);
+    order_ = a.take<uint64_t>(2 * cells);
+    visits_ = a.take<visit>(cells);
+    for (int k = 0; k < grid_neighbours; ++k) {
+      offset_[k] = grid_row_step[k] * pitch_ + grid_column_step[k];
+      flat_offset_[k] = grid_row_step[k] * (int32_t)grid_.width + grid_column_step[k];
+    }
+  }
+
+  static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
+  static PERTURB_INLINE double weight(const call& c) { return grid_path_single<scalar_lanes<isa>>::weight(c); }
+
+  // The cells that the source reaches, in the order of their distance without noise.
+  PERTURB_INLINE void begin_row() {
+    scale_ = grid_row_scale(row_);
+    search_.search_row();
+    const int32_t* distance = search_.distances();
+    int64_t count = 0;
+    for (int64_t i = 0; i < grid_.cells(); ++i)
+      if (distance[i] < grid_infinity && i != grid_.source) order_[count++] = (uint64_t)distance[i] << 32 | (uint64_t)i;
+    sort_keys<isa>(order_, order_ + grid_.cells(), count);
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t cell = (int32_t)(uint32_t)order_[i];
+      visits_[i] = {cell, padded(cell), kind_of(cell), grid_.steps[cell]};
+    }
+    visit_count_ = count;
+  }
+
+  PERTURB_INLINE void begin_group() {}
+
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    row_.with_score([&](auto score) {
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t cell = i0 + i;
+        if (!grid_.passable[cell]) continue;
+        const typename V::f32 cost = grid_cost<V>(score(V{}, cell, V::load(z + i * L)), grid_.cost_floor);
+        V::store(straight_ + cell * L, grid_quanta<V>(cost, scale_));
+        if (diagonal_ != straight_) V::store(diagonal_ + cell * L, grid_quanta<V>(V::mul(cost, V::set1(grid_.diagonal_factor)), scale_));
+      }
+    });
+  }
+
+  PERTURB_INLINE void solve() {
+    const typename V::u32 infinity = V::set1((uint32_t)grid_infinity);
+    const int64_t rows = (grid_.height + 2) * pitch_;
+    for (int64_t r = 0; r < rows; ++r) V::store(distance_ + r * L, infinity);
+    V::store(distance_ + (int64_t)padded((int32_t)grid_.source) * L, grid_.count_source ? V::load(straight_ + grid_.source * L) : V::set1(0u));
+    if (diagonal_ == straight_) {
+      while (pass<false>()) {
+      }
+    } else {
+      while (pass<true>()) {
+      }
+    }
+  }
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int lanes, const float* z, F&& f) const {
+    for (int l = 0; l < lanes; ++l) {
+      int32_t v = (int32_t)grid_.target, at = padded(v);
+      while (v != grid_.source) {
+        const int32_t straight = (int32_t)straight_[v * L + l], diagonal = (int32_t)diagonal_[v * L + l];
+        int32_t best = INT32_MAX;
+        int best_k = 0;
+        for (unsigned mask = grid_.steps[v]; mask; mask &= mask - 1) {
+          const int k = __builtin_ctz(mask);
+          const int32_t candidate = (int32_t)distance_[(int64_t)(at + offset_[k]) * L + l] + (grid_diagonals >> k & 1 ? diagonal : straight);
+          if (candidate < best) {
+            best = candidate;
+            best_k = k;
+          }
+        }
+        f(l, (int64_t)v, (int64_t)1, Scores ? cost_of(v, l, z) * (grid_diagonals >> best_k & 1 ? grid_.diagonal_factor : 1.0f) : 0.0f);
+        v += flat_offset_[best_k];
+        at += offset_[best_k];
+      }
+      f(l, (int64_t)v, (int64_t)1, Scores && grid_.count_source ? cost_of(v, l, z) : 0.0f);
+    }
+  }
+
+ private:
+  // all: every open neighbour is a step, so all eight (or four) rows are read: walls and the padding are at infinity.
+  enum class kind : int32_t { all_eight, all_four, some };
+  struct visit {
+    int32_t cell, at;
+    kind neighbours;
+    uint32_t steps;
+  };
+
+  PERTURB_INLINE int32_t padded(int32_t cell) const {
+    const int32_t w = (int32_t)grid_.width;
+    return (cell / w + 1) * pitch_ + cell % w + 1;
+  }
+
+  PERTURB_INLINE kind kind_of(int32_t cell) const {
+    const int32_t w = (int32_t)grid_.width, h = (int32_t)grid_.height, r = cell / w, c = cell % w;
+    unsigned open = 0;
+    for (int k = 0; k < grid_neighbours; ++k) {
+      const int32_t y = r + grid_row_step[k], x = c + grid_column_step[k];
+      if (y >= 0 && y < h && x >= 0 && x < w && grid_.passable[y * w + x]) open |= 1u << k;
+    }
+    return grid_.steps[cell] == open ? kind::all_eight : grid_.steps[cell] == (open & grid_straights) ? kind::all_four : kind::some;
+  }
+
+  PERTURB_INLINE float cost_of(int32_t cell, int lane, const float* z) const {
+    return grid_cost<scalar_lanes<isa>>(row_.score(cell, z[cell * L + lane]), grid_.cost_floor);
+  }
+
+  // Relaxes every cell once; whether anything changed.
+  template <bool Diagonals>
+  __attribute__((noinline)) bool pass() {
+    typename V::u32 changed = V::set1(0u);
+    for (int64_t i = 0; i < visit_count_; ++i) {
+      const visit& at = visits_[i];
+      uint32_t* here = distance_ + (int64_t)at.at * L;
+      auto from = [&](int k) { return V::load(here + (int64_t)offset_[k] * L); };
+      const typename V::u32 step = V::load(straight_ + (int64_t)at.cell * L);
+      typename V::u32 distance;
+      if (at.neighbours == kind::all_eight) {
+        const typename V::u32 straight = V::min_signed(V::min_signed(from(1), from(3)), V::min_signed(from(4), from(6)));
+        const typename V::u32 diagonal = V::min_signed(V::min_signed(from(0), from(2)), V::min_signed(from(5), from(7)));
+        distance = Diagonals ? V::min_signed(V::add(straight, step), V::add(diagonal, V::load(diagonal_ + (int64_t)at.cell * L)))
+                             : V::add(V::min_signed(straight, diagonal), step);
+      } else if (at.neighbours == kind::all_four) {
+        distance = V::add(V::min_signed(V::min_signed(from(1), from(3)), V::min_signed(from(4), from(6))), step);
+      } else {
+        typename V::u32 straight = V::set1((uint32_t)grid_infinity), diagonal = straight;
+        for (unsigned mask = at.steps & grid_straights; mask; mask &= mask - 1) straight = V::min_signed(straight, from(__builtin_ctz(mask)));
+        for (unsigned mask = at.steps & grid_diagonals; mask; mask &= mask - 1) diagonal = V::min_signed(diagonal, from(__builtin_ctz(mask)));
+        distance = V::min_signed(V::add(straight, step), V::add(diagonal, Diagonals ? V::load(diagonal_ + (int64_t)at.cell * L) : step));
+      }
+      changed = V::bit_or(changed, V::bit_xor(distance, V::load(here)));
+      V::store(here, distance);
+    }
+    return V::bitmask(V::equal(changed, V::set1(0u))) != (L == 32 ? ~0u : (1u << L) - 1u);
+  }
+
+  const row_view<isa>& row_;
+  const grid& grid_;
+  grid_path_single<scalar_lanes<isa>> search_;
+  int32_t pitch_;
+  uint32_t* distance_;
+  uint32_t* straight_;
+  uint32_t* diagonal_;
+  uint64_t* order_;
+  visit* visits_;
+  int64_t visit_count_ = 0;
+  int32_t offset_[grid_neighbours], flat_offset_[grid_neighbours];
+  float scale_ = 1.0f;
+};
+
+}  // namespace perturb

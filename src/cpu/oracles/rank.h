@@ -1,0 +1,231 @@
+// Ranks: sort by score, ties by item; the rank of an item is its position.
+//
+// Two orders, chosen per row from theta and epsilon alone (docs/noise.md, "Ranks"):
+//   packed  the score is mapped into [1, 2) by the same fma that perturbs it; its 23 mantissa bits are the score. n <= 512.
+//   exact   the float order of the perturbed scores. Everything else, and everything with epsilon 0.
+// rank_group sorts one sample per lane with a network over rows of 32-bit keys (score bits, item); in exact order the keys hold a
+// monotone rounding of the score, and runs of equal ones are put right afterwards. rank_single sorts one sample of any n by radix.
+#pragma once
+
+#include "cpu/row.h"
+#include "math/networks.h"
+#include "math/order.h"
+
+namespace perturb {
+
+constexpr int64_t rank_packed_limit = 512;
+constexpr int64_t rank_group_limit = 4096;
+
+PERTURB_INLINE static bool rank_fits_group(const call& c) { return c.n() <= rank_group_limit; }
+
+// How a row's scores become integer keys whose order is the rank order.
+template <class Isa>
+class rank_keys {
+ public:
+  PERTURB_INLINE rank_keys(const call& c, arena& a, const row_view<Isa>& row) : c_(c), row_(row) {
+    const int64_t packed = c.n() <= rank_packed_limit ? c.n() : 0;
+    offset_ = a.take<float>(packed);
+    factor_ = a.take<float>(packed);
+  }
+
+  PERTURB_INLINE bool packed() const { return packed_; }
+
+  PERTURB_INLINE void begin_row() {
+    sign_ = c_.oracle->descending ? -1.0f : 1.0f;
+    const int d = (int)c_.noise;
+    const double low = row_.theta_low + row_.epsilon_max * noise_low[d], high = row_.theta_high + row_.epsilon_max * noise_high[d];
+    const double range = high - low, start = sign_ > 0 ? low : -high;
+    // A range that epsilon does not fill leaves its quanta too coarse (masked items at -1e9, say); scores larger than the
+    // range have a float rounding coarser than a quantum.
+    affine_ = !c_.multiplicative && row_.epsilon_max > 0.0 && range <= 1024.0 * row_.epsilon_max;
+    packed_ = affine_ && c_.n() <= rank_packed_limit && row_.score_bound <= range;
+    if (!affine_) return;
+    const double scale = (1.0 - 0x1p-18) / range, shift = 1.0 + 0x1p-20;
+    score_scale_ = (float)(sign_ * scale);
+    score_offset_ = (float)(shift - start * scale);
+    if (!packed_) return;
+    for (int64_t i = 0; i < c_.n(); ++i) {
+      offset_[i] = (float)((sign_ * (double)row_.theta[i] - start) * scale + shift);
+      factor_[i] = (float)(sign_ * (double)row_.amplitude(i) * scale);
+    }
+  }
+
+  // Packed: the 23-bit score of item i, in the high bits of 32.
+  template <class V>
+  PERTURB_INLINE typename V::u32 packed_key(int64_t i, typename V::f32 z) const {
+    return V::template shift_left<9>(V::bits(V::fma(V::set1(factor_[i]), z, V::set1(offset_[i]))));
+  }
+
+  // Exact: the order of the floats, downwards for descending ranks.
+  template <class V>
+  PERTURB_INLINE typename V::u32 exact_key(typename V::f32 score) const {
+    return ordered<V>(V::mul(V::set1(sign_), score));
+  }
+
+  // A monotone rounding of an exact score to the high bits of 32, as fine as a network key allows.
+  template <class V>
+  PERTURB_INLINE typename V::u32 coarse_key(typename V::f32 score) const {
+    if (!affine_) return exact_key<V>(score);
+    const typename V::f32 y = V::fma(score, V::set1(score_scale_), V::set1(score_offset_));
+    return V::template shift_left<9>(V::bits(V::min(V::max(y, V::set1(1.0f)), V::set1(0x1.fffffep0f))));
+  }
+
+ private:
+  const call& c_;
+  const row_view<Isa>& row_;
+  float* offset_;
+  float* factor_;
+  float sign_ = 1.0f, score_scale_ = 0.0f, score_offset_ = 0.0f;
+  bool packed_ = false, affine_ = false;
+};
+
+// The largest sum of |y|.
+PERTURB_INLINE static double rank_weight(const call& c) { return 0.5 * (double)c.n() * (double)(c.n() + 1); }
+
+template <class V>
+class rank_group {
+ public:
+  using isa = typename V::isa;
+  static constexpr int L = V::count;
+
+  PERTURB_INLINE rank_group(const call& c, arena& a, const row_view<isa>& row) : c_(c), row_(row), order_(c, a, row) {
+    padded_ = (c.n() + network_block - 1) / network_block * network_block;
+    keys_ = a.take<uint32_t>(padded_ * L);
+    scores_ = a.take<float>(c.n() * L);
+    run_ = a.take<uint64_t>(2 * c.n());
+    item_bits_ = 9;
+    while (((int64_t)1 << item_bits_) < c.n()) ++item_bits_;
+  }
+
+  static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
+  static PERTURB_INLINE double weight(const call& c) { return rank_weight(c); }
+  PERTURB_INLINE void begin_row() { order_.begin_row(); }
+  PERTURB_INLINE void begin_group() {}
+
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    if (order_.packed()) {
+      for (int64_t i = 0; i < count; ++i)
+        V::store(keys_ + (i0 + i) * L, V::bit_or(order_.template packed_key<V>(i0 + i, V::load(z + i * L)), V::set1((uint32_t)(i0 + i))));
+      return;
+    }
+    const typename V::u32 coarse_bits = V::set1(~((1u << item_bits_) - 1));
+    row_.with_score([&](auto score) {
+      for (int64_t i = 0; i < count; ++i) {
+        const typename V::f32 s = score(V{}, i0 + i, V::load(z + i * L));
+        V::store(scores_ + (i0 + i) * L, s);
+        V::store(keys_ + (i0 + i) * L, V::bit_or(V::bit_and(order_.template coarse_key<V>(s), coarse_bits), V::set1((uint32_t)(i0 + i))));
+      }
+    });
+  }
+
+  PERTURB_INLINE void solve() {
+    for (int64_t r = c_.n(); r < padded_; ++r) V::store(keys_ + r * L, V::set1(0xffffffffu));
+    sort();
+    if (!order_.packed()) put_runs_right();
+  }
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int lanes, const float* z, F&& f) const {
+    const uint32_t item_mask = (1u << item_bits_) - 1;
+    for (int64_t p = 0; p < c_.n(); ++p) {
+      const uint32_t* row = keys_ + p * L;
+      if (lanes == L) {
+        for (int l = 0; l < L; ++l) emit<Scores>(l, row[l] & item_mask, p, z, f);
+      } else {
+        for (int l = 0; l < lanes; ++l) emit<Scores>(l, row[l] & item_mask, p, z, f);
+      }
+    }
+  }
+
+ private:
+  template <bool Scores, class F>
+  PERTURB_INLINE void emit(int lane, int64_t item, int64_t position, const float* z, F&& f) const {
+    f(lane, item, position + c_.oracle->base, Scores ? row_.score(item, z[item * L + lane]) : 0.0f);
+  }
+
+  __attribute__((noinline)) void sort() { sort_rows<V>(keys_, padded_); }
+
+  // Where neighbours have equal coarse scores, orders them by their exact ones. Runs are short, and come in item order.
+  __attribute__((noinline)) void put_runs_right() {
+    const uint32_t item_mask = (1u << item_bits_) - 1;
+    const typename V::u32 coarse_bits = V::set1(~item_mask);
+    for (int64_t p = 1; p < c_.n(); ++p) {
+      const auto same = V::bit_and(V::bit_xor(V::load(keys_ + p * L), V::load(keys_ + (p - 1) * L)), coarse_bits);
+      unsigned lanes = V::bitmask(V::equal(same, V::set1(0u)));
+      while (lanes) {
+        const int l = __builtin_ctz(lanes);
+        lanes &= lanes - 1;
+        // Only at a run's first pair: the whole run is sorted at once.
+        const uint32_t coarse = keys_[p * L + l] >> item_bits_;
+        if (p >= 2 && keys_[(p - 2) * L + l] >> item_bits_ == coarse) continue;
+        int64_t end = p + 1;
+        while (end < c_.n() && keys_[end * L + l] >> item_bits_ == coarse) ++end;
+        const int64_t begin = p - 1, count = end - begin;
+        for (int64_t i = 0; i < count; ++i) {
+          const uint32_t item = keys_[(begin + i) * L + l] & item_mask;
+          run_[i] = (uint64_t)exact_key_of(item, l) << 32 | item;
+        }
+        sort_keys<isa>(run_, run_ + c_.n(), count);
+        for (int64_t i = 0; i < count; ++i) keys_[(begin + i) * L + l] = coarse << item_bits_ | (uint32_t)run_[i];
+      }
+    }
+  }
+
+  PERTURB_INLINE uint32_t exact_key_of(uint32_t item, int lane) const {
+    return order_.template exact_key<scalar_lanes<isa>>(scores_[item * L + lane]);
+  }
+
+  const call& c_;
+  const row_view<isa>& row_;
+  rank_keys<isa> order_;
+  int64_t padded_;
+  uint32_t* keys_;
+  float* scores_;
+  uint64_t* run_;
+  int item_bits_;
+};
+
+template <class V>
+class rank_single {
+ public:
+  using isa = typename V::isa;
+
+  PERTURB_INLINE rank_single(const call& c, arena& a, const row_view<isa>& row) : c_(c), row_(row), order_(c, a, row) {
+    keys_ = a.take<uint64_t>(c.n());
+    scratch_ = a.take<uint64_t>(c.n());
+  }
+
+  static PERTURB_INLINE bool needs_rows(const call& c) {
+    return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
+  }
+  static PERTURB_INLINE double weight(const call& c) { return rank_weight(c); }
+  PERTURB_INLINE void begin_row() { order_.begin_row(); }
+  PERTURB_INLINE void begin_group() {}
+
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    if (order_.packed()) {
+      for (int64_t i = 0; i < count; ++i) keys_[i0 + i] = (uint64_t)order_.template packed_key<V>(i0 + i, z[i]) << 32 | (uint64_t)(i0 + i);
+    } else {
+      for (int64_t i = 0; i < count; ++i) keys_[i0 + i] = (uint64_t)order_.template exact_key<V>(row_.score(i0 + i, z[i])) << 32 | (uint64_t)(i0 + i);
+    }
+  }
+
+  PERTURB_INLINE void solve() { sort_keys<isa>(keys_, scratch_, c_.n()); }
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int, const float* z, F&& f) const {
+    for (int64_t p = 0; p < c_.n(); ++p) {
+      const int64_t item = (uint32_t)keys_[p];
+      f(0, item, p + c_.oracle->base, Scores ? row_.score(item, z[item]) : 0.0f);
+    }
+  }
+
+ private:
+  const call& c_;
+  const row_view<isa>& row_;
+  rank_keys<isa> order_;
+  uint64_t* keys_;
+  uint64_t* scratch_;
+};
+
+}  // namespace perturb

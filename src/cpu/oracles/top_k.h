@@ -1,0 +1,144 @@
+// top-k: the k largest scores, ties to the lowest index.
+//
+// top_k_group keeps each lane's k best in sorted rows while items stream by: any n, small k, no storage of scores.
+// top_k_single selects one sample's k best of any n and k by a radix select over the order of the floats.
+#pragma once
+
+#include "cpu/row.h"
+#include "math/order.h"
+
+namespace perturb {
+
+constexpr int64_t top_k_group_limit = 32;
+
+PERTURB_INLINE static bool top_k_fits_group(const call& c) { return c.oracle->k <= top_k_group_limit; }
+
+template <class V>
+class top_k_group {
+ public:
+  using isa = typename V::isa;
+  static constexpr int L = V::count;
+
+  PERTURB_INLINE top_k_group(const call& c, arena& a, const row_view<isa>& row) : row_(row), k_(c.oracle->k) {
+    scores_ = a.take<float>(k_ * L);
+    items_ = a.take<uint32_t>(k_ * L);
+  }
+
+  static PERTURB_INLINE bool needs_rows(const call&) { return false; }
+  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
+  PERTURB_INLINE void begin_row() {}
+
+  PERTURB_INLINE void begin_group() {
+    for (int64_t j = 0; j < k_; ++j) V::store(scores_ + j * L, V::set1(-HUGE_VALF));
+  }
+
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    row_.with_score([&](auto score) {
+      for (int64_t i = 0; i < count; ++i) {
+        const typename V::f32 x = score(V{}, i0 + i, V::load(z + i * L));
+        const auto enters = V::greater(x, V::load(scores_ + (k_ - 1) * L));
+        if (V::any(enters)) insert(x, (uint32_t)(i0 + i), enters);
+      }
+    });
+  }
+
+  PERTURB_INLINE void solve() {}
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int lanes, const float*, F&& f) const {
+    for (int64_t j = 0; j < k_; ++j)
+      for (int l = 0; l < lanes; ++l) f(l, (int64_t)items_[j * L + l], (int64_t)1, scores_[j * L + l]);
+  }
+
+ private:
+  // Shifts the rows below x's place down by one. An earlier item stays above an equal later one.
+  PERTURB_INLINE void insert(typename V::f32 x, uint32_t item, decltype(V::greater(x, x)) below) {
+    const typename V::u32 id = V::set1(item);
+    for (int64_t j = k_ - 1; j > 0; --j) {
+      const typename V::f32 above = V::load(scores_ + (j - 1) * L), here = V::load(scores_ + j * L);
+      const typename V::u32 above_id = V::load(items_ + (j - 1) * L), here_id = V::load(items_ + j * L);
+      const auto over = V::greater(x, above);
+      V::store(scores_ + j * L, V::select(over, above, V::select(below, x, here)));
+      V::store(items_ + j * L, V::select(over, above_id, V::select(below, id, here_id)));
+      below = over;
+      if (!V::any(below)) return;
+    }
+    V::store(scores_, V::select(below, x, V::load(scores_)));
+    V::store(items_, V::select(below, id, V::load(items_)));
+  }
+
+  const row_view<isa>& row_;
+  int64_t k_;
+  float* scores_;
+  uint32_t* items_;
+};
+
+template <class V>
+class top_k_single {
+ public:
+  using isa = typename V::isa;
+
+  PERTURB_INLINE top_k_single(const call& c, arena& a, const row_view<isa>& row) : row_(row), n_(c.n()), k_(c.oracle->k) {
+    scores_ = a.take<float>(n_);
+    candidates_ = a.take<uint32_t>(n_);
+    items_ = a.take<uint32_t>(k_);
+  }
+
+  static PERTURB_INLINE bool needs_rows(const call&) { return false; }
+  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
+  PERTURB_INLINE void begin_row() {}
+  PERTURB_INLINE void begin_group() {}
+
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
+    for (int64_t i = 0; i < count; ++i) scores_[i0 + i] = row_.score(i0 + i, z[i]);
+  }
+
+  __attribute__((noinline)) void solve() {
+    for (int64_t i = 0; i < n_; ++i) candidates_[i] = ordered<V>(scores_[i]);
+    // The k-th largest key, 11 + 11 + 10 bits from the top; `wanted` of the keys that share its prefix are in.
+    int64_t count = n_, wanted = k_;
+    uint32_t threshold = 0;
+    for (int shift = 21, bits = 11; ; ) {
+      uint32_t histogram[1 << 11] = {};
+      const uint32_t mask = (1u << bits) - 1;
+      for (int64_t i = 0; i < count; ++i) ++histogram[candidates_[i] >> shift & mask];
+      uint32_t digit = mask;
+      while (histogram[digit] < wanted) wanted -= histogram[digit--];
+      threshold |= digit << shift;
+      if (shift == 0) break;
+      int64_t kept = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        const uint32_t key = candidates_[i];
+        candidates_[kept] = key;
+        kept += (key >> shift & mask) == digit;
+      }
+      count = kept;
+      bits = shift == 21 ? 11 : 10;
+      shift = shift == 21 ? 10 : 0;
+    }
+    int64_t found = 0;
+    for (int64_t i = 0; i < n_ && found < k_; ++i) {
+      const uint32_t key = ordered<V>(scores_[i]);
+      if (key > threshold) {
+        items_[found++] = (uint32_t)i;
+      } else if (key == threshold && wanted > 0) {
+        items_[found++] = (uint32_t)i;
+        --wanted;
+      }
+    }
+  }
+
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int, const float*, F&& f) const {
+    for (int64_t j = 0; j < k_; ++j) f(0, (int64_t)items_[j], (int64_t)1, scores_[items_[j]]);
+  }
+
+ private:
+  const row_view<isa>& row_;
+  int64_t n_, k_;
+  float* scores_;
+  uint32_t* candidates_;
+  uint32_t* items_;
+};
+
+}  // namespace perturb

@@ -1,0 +1,37 @@
+// The oracle object behind the C API: an immutable description, shared by all backends.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "grid.h"
+#include "perturb/perturb.h"
+
+namespace perturb {
+
+enum class oracle_kind : int {
+#define PERTURB_ORACLE(name) name,
+#include "oracles.def"
+#undef PERTURB_ORACLE
+};
+
+constexpr int oracle_kinds = 0
+#define PERTURB_ORACLE(name) +1
+#include "oracles.def"
+#undef PERTURB_ORACLE
+    ;
+
+}  // namespace perturb
+
+struct perturb_oracle {
+  perturb::oracle_kind kind;
+  int64_t n = 0, m = 0;
+  int64_t k = 0;            // top_k
+  bool descending = false;  // rank
+  int32_t base = 1;         // rank
+  std::unique_ptr<const perturb::grid> grid;  // grid_path
+
+  // Whether noise is added to theta (+1) or subtracted (-1), and whether y maximises <y, s> (+1) or minimises it (-1).
+  float noise_sign() const { return kind == perturb::oracle_kind::grid_path ? -1.0f : 1.0f; }
+  double loss_sign() const { return kind == perturb::oracle_kind::grid_path || descending ? -1.0 : 1.0; }
+};

@@ -1,0 +1,80 @@
+// The example of example.c through perturb.hpp, and every other call of that header once: it must compile, link and agree.
+#include <cmath>
+#include <cstdio>
+#include <perturb/perturb.hpp>
+#include <utility>
+
+static int failures = 0;
+static void expect(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "failed: %s\n", what);
+  ++failures;
+}
+
+static float sum(const std::vector<float>& values) {
+  float total = 0;
+  for (float value : values) total += value;
+  return total;
+}
+
+int main() try {
+  perturb::context context(perturb::cpu());
+  const perturb::oracle argmax = perturb::oracle::argmax(3);
+  const std::vector<float> theta = {1, 2, 3};
+  perturb::noise noise;
+  noise.distribution = PERTURB_GUMBEL;
+  noise.samples = 10000;
+  const std::vector<float> y_eps = perturb::expectation(context, argmax, noise, theta);
+  std::printf("y_eps = %.3f %.3f %.3f\n", double(y_eps[0]), double(y_eps[1]), double(y_eps[2]));
+
+  expect(context.backend() == PERTURB_BACKEND_CPU, "backend");
+  expect(argmax.input_size() == 3 && argmax.output_size() == 3, "sizes");
+  expect(perturb::solve(context, argmax, theta) == std::vector<float>({0, 0, 1}), "solve");
+  std::vector<float> y(3), value(1), std_error(3), value_std_error(1);
+  perturb::solve(context, argmax, theta, y, value);
+  expect(y[2] == 1 && value[0] == 3, "solve into spans");
+  perturb::expectation(context, argmax, noise, theta, y, std_error, value, value_std_error);
+  expect(y == y_eps && std_error[0] > 0 && value[0] > 3 && value_std_error[0] > 0, "expectation into spans");
+  expect(perturb::vjp(context, argmax, noise, theta, y).size() == 3, "vjp");
+  expect(perturb::jvp(context, argmax, noise, theta, theta).size() == 3, "jvp");
+  expect(perturb::jacobian(context, argmax, noise, theta).size() == 9, "jacobian");
+  const perturb::fenchel_young_result loss = perturb::fenchel_young(context, argmax, noise, theta, std::vector<float>{0, 0, 1});
+  expect(loss.loss.size() == 1 && loss.loss[0] >= 0 && loss.gradient.size() == 3, "fenchel_young");
+  expect(std::abs(sum(loss.gradient)) < 1e-5f, "the gradient of the loss sums to 0");
+
+  noise.samples = 4;
+  const std::vector<float> all = perturb::sample(context, argmax, noise, theta);
+  expect(all.size() == 12 && sum(all) == 4, "sample");
+  expect(perturb::noise_fill(context, noise, 2, 3).size() == 24, "noise_fill");
+  std::vector<unsigned char> memory(perturb::workspace_size(context, PERTURB_OP_EXPECTATION, argmax, &noise, 1));
+  context.set_workspace(memory.data(), memory.size());
+  expect(sum(perturb::expectation(context, argmax, noise, theta)) == 1, "with a workspace");
+  context.set_workspace(nullptr, 0);
+
+  expect(sum(perturb::solve(context, perturb::oracle::top_k(3, 2), theta)) == 2, "top_k");
+  expect(perturb::solve(context, perturb::oracle::rank(3), theta) == std::vector<float>({1, 2, 3}), "rank");
+  perturb_grid_path_options grid = PERTURB_GRID_PATH_OPTIONS_INIT;
+  grid.height = grid.width = 2;
+  grid.target = 3;
+  expect(perturb::solve(context, perturb::oracle::grid_path(grid), std::vector<float>(4, 1)) == std::vector<float>({1, 0, 0, 1}),
+         "grid_path");
+
+  perturb::context moved = std::move(context);
+  expect(context.get() == nullptr && moved.get() != nullptr, "move");
+  try {
+    perturb::oracle::top_k(2, 3);
+    expect(false, "k > n throws");
+  } catch (const perturb::error& error) {
+    expect(error.status() == PERTURB_ERROR_INVALID_ARGUMENT && error.what()[0] != 0, "status and text of an error");
+  }
+  try {
+    perturb::solve(moved, argmax, std::vector<float>(4));
+    expect(false, "a size that is no multiple of n throws");
+  } catch (const perturb::error& error) {
+    expect(error.status() == PERTURB_ERROR_INVALID_ARGUMENT, "status of a size error");
+  }
+  return failures == 0 ? 0 : 1;
+} catch (const perturb::error& error) {
+  std::fprintf(stderr, "%s: %s\n", perturb_status_name(error.status()), error.what());
+  return 1;
+}
