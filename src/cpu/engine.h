@@ -26,26 +26,26 @@ constexpr int64_t item_block = 64;
 // Lookups of single items' noise keep whole rows up to this n, and make the noise again beyond.
 constexpr int64_t lookup_rows_limit = 4096;
 
-template <class Source, template <class> class Oracle, template <class> class Estimator>
-class engine {
+// Solves groups of samples of one row at a time: what estimators see of the noise and the oracle.
+template <class Source, template <class> class Oracle>
+class sampler {
  public:
   using V = typename Source::V;
   using isa = typename V::isa;
   static constexpr int lanes = V::count;
 
-  PERTURB_INLINE engine(const call& c, arena& a)
-      : c_(c), row_(c, a), oracle_(c, a, row_), whole_rows_(Oracle<V>::needs_rows(c) || (Estimator<engine>::looks_up_noise && c.n() <= lookup_rows_limit)) {
+  // keep_rows: the estimator looks up the noise of single items.
+  PERTURB_INLINE sampler(const call& c, arena& a, bool keep_rows)
+      : c_(c), row_(c, a), oracle_(c, a, row_), whole_rows_(Oracle<V>::needs_rows(c) || (keep_rows && c.n() <= lookup_rows_limit)) {
     const int64_t rows = whole_rows_ ? c.n() : c.n() < item_block ? c.n() : item_block;
     z_ = a.take<float>((rows + 3) / 4 * 4 * lanes);
-    estimator_ = Estimator<engine>(c, a);
-    for (partial_sum*& p : partials_) {
-      p = a.take<partial_sum>(1);
-      int64_t* words = a.take<int64_t>(Estimator<engine>::words(c));
-      if (!a.counting()) p->words = words;
-    }
   }
 
-  // ---- what estimators use
+  PERTURB_INLINE void begin_call() { row_.begin_call(); }
+  PERTURB_NOINLINE void begin_row(int64_t b) {
+    row_.begin(b);
+    oracle_.begin_row();
+  }
 
   PERTURB_INLINE const call& problem() const { return c_; }
   PERTURB_INLINE const row_view<isa>& row() const { return row_; }
@@ -53,7 +53,7 @@ class engine {
   PERTURB_INLINE static double weight(const call& c) { return Oracle<V>::weight(c); }
 
   // Solves samples first..first+lanes-1 (local numbers); silent: with z = 0 in every lane, the row's unperturbed centre.
-  PERTURB_INLINE void solve(int64_t first, bool silent) {
+  PERTURB_NOINLINE void solve(int64_t first, bool silent) {
     first_ = first;
     silent_ = silent;
     if (!silent) source_.begin(c_.keys, row_.row, (uint32_t)(c_.first_sample + first));
@@ -85,7 +85,11 @@ class engine {
   // z of one item of the group just solved.
   PERTURB_INLINE float noise_at(int lane, int64_t item) const {
     if (whole_rows_) return z_[item * lanes + lane];
-    if (silent_) return 0.0f;
+    return silent_ ? 0.0f : make_noise(lane, item);
+  }
+
+ private:
+  PERTURB_NOINLINE float make_noise(int lane, int64_t item) const {
     float z = 0.0f;
     using scalar = scalar_lanes<isa>;
     with_distribution(c_.noise, [&](auto d) {
@@ -98,12 +102,34 @@ class engine {
     return z;
   }
 
-  // ---- the share of one thread
+  const call& c_;
+  row_view<isa> row_;
+  Oracle<V> oracle_;
+  bool whole_rows_;
+  float* z_ = nullptr;
+  Source source_;
+  int64_t first_ = 0;
+  bool silent_ = false;
+};
 
-  __attribute__((noinline)) void run(int thread, int threads) {
+// One thread's share of a call: which rows and groups it walks, and what becomes of their sums.
+template <class Sampler, template <class> class Estimator>
+class engine {
+ public:
+  static constexpr int lanes = Sampler::lanes;
+
+  PERTURB_INLINE engine(const call& c, arena& a) : c_(c), sampler_(c, a, Estimator<Sampler>::looks_up_noise), estimator_(c, a) {
+    for (partial_sum*& p : partials_) {
+      p = a.take<partial_sum>(1);
+      int64_t* words = a.take<int64_t>(Estimator<Sampler>::words(c));
+      if (!a.counting()) p->words = words;
+    }
+  }
+
+  PERTURB_NOINLINE void run(int thread, int threads) {
     for (partial_sum* p : partials_) p->b = -1;
     if (c_.batch == 0) return;
-    row_.begin_call();
+    sampler_.begin_call();
     const int64_t groups = (c_.samples + lanes - 1) / lanes, total = c_.batch * groups;
     const int64_t each = total / threads, extra = total % threads;
     const int64_t begin = thread * each + (thread < extra ? thread : extra), end = begin + each + (thread < extra ? 1 : 0);
@@ -116,9 +142,9 @@ class engine {
       partial_sum& sum = *partials_[at == begin ? 0 : 1];
       clear(sum, b);
       const int64_t last = last_group * lanes < c_.samples ? last_group * lanes : c_.samples;
-      estimator_.accumulate(*this, first_group * lanes, last, sum);
+      estimator_.accumulate(sampler_, first_group * lanes, last, sum);
       if (first_group == 0 && last_group == groups) {
-        estimator_.finish(*this, sum);
+        estimator_.finish(sampler_, sum);
         sum.b = -1;
       }
       at += last_group - first_group;
@@ -126,15 +152,15 @@ class engine {
   }
 
   // Joins the partial sums that `threads` engines left in scratch and writes their rows. Runs on one thread, on the first scratch.
-  __attribute__((noinline)) void finish_shared(int threads, char* scratch, size_t stride) {
-    row_.begin_call();
+  PERTURB_NOINLINE void finish_shared(int threads, char* scratch, size_t stride) {
+    sampler_.begin_call();
     partial_sum* open = nullptr;
     auto close = [&] {
       if (!open) return;
       begin_row(open->b);
-      estimator_.finish(*this, *open);
+      estimator_.finish(sampler_, *open);
     };
-    const int64_t words = Estimator<engine>::words(c_);
+    const int64_t words = Estimator<Sampler>::words(c_);
     for (int t = 0; t < threads; ++t) {
       arena a(scratch + (size_t)t * stride);
       engine other(c_, a);  // a view of that thread's scratch: constructors carve, they do not write sums
@@ -154,28 +180,21 @@ class engine {
 
  private:
   PERTURB_INLINE void begin_row(int64_t b) {
-    row_.begin(b);
-    oracle_.begin_row();
-    estimator_.begin_row(*this);
+    sampler_.begin_row(b);
+    estimator_.begin_row(sampler_);
   }
 
   PERTURB_INLINE void clear(partial_sum& sum, int64_t b) {
     sum.b = b;
     for (int128& s : sum.sums) s = 0;
-    const int64_t words = Estimator<engine>::words(c_);
+    const int64_t words = Estimator<Sampler>::words(c_);
     for (int64_t w = 0; w < words; ++w) sum.words[w] = 0;
   }
 
   const call& c_;
-  row_view<isa> row_;
-  Oracle<V> oracle_;
-  bool whole_rows_;
-  float* z_ = nullptr;
-  Source source_;
-  Estimator<engine> estimator_;
+  Sampler sampler_;
+  Estimator<Sampler> estimator_;
   partial_sum* partials_[2];
-  int64_t first_ = 0;
-  bool silent_ = false;
 };
 
 }  // namespace perturb

@@ -37,9 +37,9 @@ struct isa_table {
   template <template <class> class Estimator, template <class> class Grouped, template <class> class Single, class F>
   static PERTURB_INLINE auto choose(bool group, F&& f) {
     if constexpr (Vec::count > 1) {
-      if (group) return f(tag<engine<grouped, Grouped, Estimator>>{});
+      if (group) return f(tag<engine<sampler<grouped, Grouped>, Estimator>>{});
     }
-    return f(tag<engine<single, Single, Estimator>>{});
+    return f(tag<engine<sampler<single, Single>, Estimator>>{});
   }
 
   template <template <class> class Estimator, class F>

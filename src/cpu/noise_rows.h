@@ -56,7 +56,7 @@ struct samples_over_lanes {
 
   // Items [first, first + items), first a multiple of 4; writes whole quads.
   template <distribution D, wanted W>
-  __attribute__((noinline)) void fill(int64_t first, int64_t items, float* out) const {
+  PERTURB_NOINLINE void fill(int64_t first, int64_t items, float* out) const {
     for (int64_t i = 0; i < items; i += 4) {
       typename V::u32 words[4];
       typename V::f32 values[4];
@@ -84,7 +84,7 @@ struct items_over_lanes {
 
   // As above; writes exactly `items` values.
   template <distribution D, wanted W>
-  __attribute__((noinline)) void fill(int64_t first, int64_t items, float* out) const {
+  PERTURB_NOINLINE void fill(int64_t first, int64_t items, float* out) const {
     constexpr int L = Vector::count;
     for (int64_t i = 0; i < items; i += 4 * L) {
       typename Vector::u32 words[4];

@@ -49,7 +49,7 @@ struct row_view {
   PERTURB_INLINE float amplitude(int64_t i) const { return epsilon[i * stride]; }
 
   // Once per call: amplitudes do not depend on the row.
-  PERTURB_INLINE void begin_call() {
+  PERTURB_NOINLINE void begin_call() {
     const float sign = c.multiplicative ? 1.0f : c.oracle->noise_sign();
     epsilon_max = 0.0;
     for (int64_t i = 0; i < (stride ? c.n() : 1); ++i) {
@@ -59,7 +59,7 @@ struct row_view {
     }
   }
 
-  PERTURB_INLINE void begin(int64_t b_) {
+  PERTURB_NOINLINE void begin(int64_t b_) {
     b = b_;
     row = (uint32_t)(c.first_row + b);
     theta = c.theta + b * c.n();

@@ -15,6 +15,8 @@
 #else
 #define PERTURB_INLINE inline __attribute__((always_inline))
 #endif
+// Code that is large and runs once per row or group is kept in one copy per instantiation.
+#define PERTURB_NOINLINE __attribute__((noinline))
 
 namespace perturb {
 

@@ -8,51 +8,50 @@
 
 namespace perturb {
 
-template <class Engine>
+template <class Sampler>
 struct expectation_estimator {
   static constexpr bool looks_up_noise = false;
   static PERTURB_INLINE bool ranks(const call& c) { return c.oracle->kind == oracle_kind::rank; }
   static PERTURB_INLINE int64_t words(const call& c) { return ranks(c) ? 2 * c.m() : c.m(); }
 
-  PERTURB_INLINE expectation_estimator() = default;
   PERTURB_INLINE expectation_estimator(const call&, arena&) {}
 
-  PERTURB_INLINE void begin_row(Engine& engine) {
-    const call& c = engine.problem();
+  PERTURB_NOINLINE void begin_row(Sampler& sampler) {
+    const call& c = sampler.problem();
     want_value_ = c.output[2] || c.output[3];
     want_squares_ = c.output[1] && ranks(c);
-    exponent_ = value_exponent(engine);
+    exponent_ = value_exponent(sampler);
     scale_ = power_of_two(exponent_);
     if (!c.output[3]) return;
-    deviation_exponent_ = scale_exponent(Engine::weight(c) * engine.row().deviation_bound, 30);
+    deviation_exponent_ = scale_exponent(Sampler::weight(c) * sampler.row().deviation_bound, 30);
     if (deviation_exponent_ > exponent_) deviation_exponent_ = exponent_;
-    engine.solve(0, true);
+    sampler.solve(0, true);
     centre_ = 0;
-    engine.template for_each<true>(1, [&](int, int64_t, int64_t coefficient, float score) { centre_ += coefficient * to_fixed(score, scale_); });
+    sampler.template for_each<true>(1, [&](int, int64_t, int64_t coefficient, float score) { centre_ += coefficient * to_fixed(score, scale_); });
   }
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
+    const call& c = sampler.problem();
     int64_t* counts = sum.words;
     int64_t* squares = sum.words + c.m();
     const double to_deviation = power_of_two(deviation_exponent_ - exponent_);
-    for (int64_t m = first; m < last; m += Engine::lanes) {
-      const int count = last - m < Engine::lanes ? (int)(last - m) : Engine::lanes;
-      engine.solve(m, false);
+    for (int64_t m = first; m < last; m += Sampler::lanes) {
+      const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
+      sampler.solve(m, false);
       if (!want_value_ && !want_squares_) {
-        engine.template for_each<false>(count, [&](int, int64_t item, int64_t coefficient, float) { counts[item] += coefficient; });
+        sampler.template for_each<false>(count, [&](int, int64_t item, int64_t coefficient, float) { counts[item] += coefficient; });
         continue;
       }
-      int64_t values[Engine::lanes] = {};
+      int64_t values[Sampler::lanes] = {};
       const auto tally = [&](int lane, int64_t item, int64_t coefficient, float score) __attribute__((always_inline)) {
         counts[item] += coefficient;
         if (want_squares_) squares[item] += coefficient * coefficient;  // n^2 M < 2^63 is checked
         values[lane] += coefficient * to_fixed(score, scale_);
       };
       if (want_value_) {
-        engine.template for_each<true>(count, tally);
+        sampler.template for_each<true>(count, tally);
       } else {
-        engine.template for_each<false>(count, tally);
+        sampler.template for_each<false>(count, tally);
       }
       for (int l = 0; l < count; ++l) {
         sum.sums[0] += values[l];
@@ -71,8 +70,8 @@ struct expectation_estimator {
     return spread > 0.0 ? __builtin_sqrt(spread / (samples * (samples - 1.0))) : 0.0;
   }
 
-  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
+    const call& c = sampler.problem();
     const double samples = (double)c.samples;
     float* mean = c.output[0] + sum.b * c.m();
     for (int64_t i = 0; i < c.m(); ++i) mean[i] = (float)((double)sum.words[i] / samples);

@@ -11,20 +11,19 @@
 
 namespace perturb {
 
-template <class Engine>
+template <class Sampler>
 struct fenchel_young_estimator {
   static constexpr bool looks_up_noise = true;
   static PERTURB_INLINE int64_t words(const call& c) { return c.multiplicative ? 5 * c.m() : c.m(); }
 
-  PERTURB_INLINE fenchel_young_estimator() = default;
   PERTURB_INLINE fenchel_young_estimator(const call& c, arena& a) {
     items_ = a.take<int64_t>(c.m());
     targets_ = a.take<int64_t>(c.m());
   }
 
-  PERTURB_INLINE void begin_row(Engine& engine) {
-    const call& c = engine.problem();
-    const auto& row = engine.row();
+  PERTURB_NOINLINE void begin_row(Sampler& sampler) {
+    const call& c = sampler.problem();
+    const auto& row = sampler.row();
     const float* t = c.operand + row.b * c.m();
     bool integers = true;
     double total = 0.0;
@@ -42,7 +41,7 @@ struct fenchel_young_estimator {
       targets_[nonzeros_++] = to_fixed(t[i], coefficient_unit);
     }
     // Bounds of the two sums over items of |y_i - t_i| times a score, and times a score's derivative in epsilon.
-    const double weight = (Engine::weight(c) + total) * coefficient_unit;
+    const double weight = (Sampler::weight(c) + total) * coefficient_unit;
     loss_exponent_ = scale_exponent(weight * row.score_bound, 61);
     const int d = (int)c.noise;
     const double reach = noise_high[d] > -noise_low[d] ? noise_high[d] : -noise_low[d];
@@ -53,35 +52,35 @@ struct fenchel_young_estimator {
     }
     const double slope = c.multiplicative ? row.score_bound * factor * (reach + row.epsilon_max) : factor * reach;
     slope_exponent_ = scale_exponent(weight * slope, 61);
-    const float largest = exponential_function<scalar_lanes<typename Engine::isa>>((float)(reach * row.epsilon_max > 88.0 ? 88.0 : reach * row.epsilon_max));
+    const float largest = exponential_function<scalar_lanes<typename Sampler::isa>>((float)(reach * row.epsilon_max > 88.0 ? 88.0 : reach * row.epsilon_max));
     factor_exponent_ = scale_exponent(1.001 * (double)largest, 51);
   }
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
-    const call& c = engine.problem();
-    const auto& row = engine.row();
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
+    const call& c = sampler.problem();
+    const auto& row = sampler.row();
     const double loss_scale = power_of_two(loss_exponent_), slope_scale = power_of_two(slope_exponent_);
     const double sign = c.oracle->loss_sign();
     const bool want_loss = c.output[0], want_slope = c.output[2], want_factors = c.output[1] && c.multiplicative;
-    for (int64_t m = first; m < last; m += Engine::lanes) {
-      const int count = last - m < Engine::lanes ? (int)(last - m) : Engine::lanes;
-      engine.solve(m, false);
-      int64_t loss[Engine::lanes] = {}, slope[Engine::lanes] = {};
+    for (int64_t m = first; m < last; m += Sampler::lanes) {
+      const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
+      sampler.solve(m, false);
+      int64_t loss[Sampler::lanes] = {}, slope[Sampler::lanes] = {};
       const auto tally = [&](int lane, int64_t item, int64_t coefficient) {
-        const float z = engine.noise_at(lane, item);
+        const float z = sampler.noise_at(lane, item);
         const float score = row.score(item, z);
         if (want_loss) loss[lane] += coefficient * to_fixed(cost(c, score), loss_scale);
         if (want_slope) slope[lane] += coefficient * to_fixed(slope_of(row, item, z, score), slope_scale);
       };
-      engine.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
+      sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
         sum.words[item] += coefficient;
         if (want_loss || want_slope) tally(lane, item, coefficient << fraction_bits_);
-        if (want_factors) add_factor(engine, lane, item, coefficient, sum.words + c.m());
+        if (want_factors) add_factor(sampler, lane, item, coefficient, sum.words + c.m());
       });
       for (int64_t j = 0; j < nonzeros_; ++j) {
         for (int l = 0; l < count; ++l) {
           if (want_loss || want_slope) tally(l, items_[j], -targets_[j]);
-          if (want_factors) add_factor(engine, l, items_[j], 1, sum.words + 3 * c.m());
+          if (want_factors) add_factor(sampler, l, items_[j], 1, sum.words + 3 * c.m());
         }
       }
       for (int l = 0; l < count; ++l) {
@@ -93,8 +92,8 @@ struct fenchel_young_estimator {
     }
   }
 
-  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
+    const call& c = sampler.problem();
     const double samples = (double)c.samples;
     if (c.output[0]) c.output[0][sum.b] = (float)((double)sum.sums[0] / samples * power_of_two(-loss_exponent_ - fraction_bits_));
     if (c.output[2]) c.output[2][sum.b] = (float)((double)sum.sums[1] / samples * power_of_two(-slope_exponent_ - fraction_bits_));
@@ -103,13 +102,13 @@ struct fenchel_young_estimator {
     const float* t = c.operand + sum.b * c.m();
     float* gradient = c.output[1] + sum.b * c.n();
     for (int64_t i = 0; i < c.n(); ++i) {
-      if (!engine.row().counts(i)) {
+      if (!sampler.row().counts(i)) {
         gradient[i] = 0.0f;
       } else if (c.multiplicative) {
         const double unit = power_of_two(-factor_exponent_) / samples;
         const double solved = (double)(((int128)sum.words[c.m() + i] << 26) + sum.words[2 * c.m() + i]) * unit;
         const double target = (double)(((int128)sum.words[3 * c.m() + i] << 26) + sum.words[4 * c.m() + i]) * unit * (double)t[i];
-        gradient[i] = vjp_estimator<Engine>::finite(sign * (solved - target));
+        gradient[i] = vjp_estimator<Sampler>::finite(sign * (solved - target));
       } else {
         gradient[i] = (float)(sign * ((double)sum.words[i] / samples - (double)t[i]));
       }
@@ -140,10 +139,10 @@ struct fenchel_young_estimator {
   }
 
   // coefficient * W of one item to its two words.
-  PERTURB_INLINE void add_factor(Engine& engine, int lane, int64_t item, int64_t coefficient, int64_t* words) const {
-    const call& c = engine.problem();
-    const float e = engine.row().amplitude(item);
-    const float w = multiplicative_factor<scalar_lanes<typename Engine::isa>>(engine.noise_at(lane, item), e, -0.5f * (e * e));
+  PERTURB_INLINE void add_factor(Sampler& sampler, int lane, int64_t item, int64_t coefficient, int64_t* words) const {
+    const call& c = sampler.problem();
+    const float e = sampler.row().amplitude(item);
+    const float w = multiplicative_factor<scalar_lanes<typename Sampler::isa>>(sampler.noise_at(lane, item), e, -0.5f * (e * e));
     const int64_t fixed = to_fixed(w, power_of_two(factor_exponent_));
     words[item] += coefficient * (fixed >> 26);
     words[c.m() + item] += coefficient * (fixed & ((1 << 26) - 1));

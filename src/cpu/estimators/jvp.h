@@ -12,11 +12,11 @@ namespace perturb {
 constexpr int jacobian_score_bits = 22;
 
 // The unperturbed solution's coefficients, dense.
-template <class Engine>
-PERTURB_INLINE void find_centre(Engine& engine, int64_t* centre) {
-  engine.solve(0, true);
-  for (int64_t i = 0; i < engine.problem().m(); ++i) centre[i] = 0;
-  engine.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre[item] = coefficient; });
+template <class Sampler>
+PERTURB_INLINE void find_centre(Sampler& sampler, int64_t* centre) {
+  sampler.solve(0, true);
+  for (int64_t i = 0; i < sampler.problem().m(); ++i) centre[i] = 0;
+  sampler.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre[item] = coefficient; });
 }
 
 // The factor of S_m,i in a derivative with respect to theta_i: 1/eps_i, signed; 0 where theta_i does not matter.
@@ -26,23 +26,22 @@ PERTURB_INLINE double inverse_amplitude(const Row& row, int64_t i) {
   return row.counts(i) && amplitude != 0.0 ? 1.0 / amplitude : 0.0;
 }
 
-template <class Engine>
+template <class Sampler>
 struct jvp_estimator {
-  using V = typename Engine::V;
+  using V = typename Sampler::V;
   static constexpr bool looks_up_noise = false;
   // counts [m], sums of y times the high and the low half of the chain [m] each
   static PERTURB_INLINE int64_t words(const call& c) { return 3 * c.m(); }
 
-  PERTURB_INLINE jvp_estimator() = default;
   PERTURB_INLINE jvp_estimator(const call& c, arena& a) {
     centre_ = a.take<int64_t>(c.m());
     direction_ = a.take<float>(c.n());
-    scores_ = a.take<float>(item_block * Engine::lanes);
+    scores_ = a.take<float>(item_block * Sampler::lanes);
   }
 
-  PERTURB_INLINE void begin_row(Engine& engine) {
-    const call& c = engine.problem();
-    const auto& row = engine.row();
+  PERTURB_NOINLINE void begin_row(Sampler& sampler) {
+    const call& c = sampler.problem();
+    const auto& row = sampler.row();
     const float* u = c.operand + row.b * c.n();
     double largest = 0.0, bound = 0.0;
     for (int64_t i = 0; i < c.n(); ++i) {
@@ -58,28 +57,28 @@ struct jvp_estimator {
     }
     const int d = (int)c.noise;
     chain_exponent_ = scale_exponent(bound * (double)(1 << score_bits[d]), 51);
-    find_centre(engine, centre_);
+    find_centre(sampler, centre_);
   }
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
+    const call& c = sampler.problem();
     const double scale = power_of_two(chain_exponent_);
     int64_t* counts = sum.words;
     int64_t* high = sum.words + c.m();
     int64_t* low = sum.words + 2 * c.m();
-    for (int64_t m = first; m < last; m += Engine::lanes) {
-      const int count = last - m < Engine::lanes ? (int)(last - m) : Engine::lanes;
-      engine.solve(m, false);
-      float chain[Engine::lanes];
-      V::store(chain, chain_of_group(engine));
-      int64_t chain_high[Engine::lanes] = {}, chain_low[Engine::lanes] = {};
+    for (int64_t m = first; m < last; m += Sampler::lanes) {
+      const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
+      sampler.solve(m, false);
+      float chain[Sampler::lanes];
+      V::store(chain, chain_of_group(sampler));
+      int64_t chain_high[Sampler::lanes] = {}, chain_low[Sampler::lanes] = {};
       for (int l = 0; l < count; ++l) {
         const int64_t fixed = to_fixed(chain[l], scale);
         sum.sums[0] += fixed;
         chain_high[l] = fixed >> 26;
         chain_low[l] = fixed & ((1 << 26) - 1);
       }
-      engine.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
+      sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
         counts[item] += coefficient;
         high[item] += coefficient * chain_high[lane];
         low[item] += coefficient * chain_low[lane];
@@ -87,8 +86,8 @@ struct jvp_estimator {
     }
   }
 
-  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
+    const call& c = sampler.problem();
     const double samples = (double)c.samples;
     const bool leave_one_out = c.leave_one_out && c.samples > 1;
     const double unit = power_of_two(-chain_exponent_ - direction_exponent_);
@@ -98,19 +97,19 @@ struct jvp_estimator {
       const double centred = (double)(products - sum.sums[0] * centre_[i]);
       const double moved = (double)((int128)sum.words[i] - (int128)c.samples * centre_[i]);
       const double total = leave_one_out ? (centred - moved * ((double)sum.sums[0] / samples)) / (samples - 1.0) : (double)products / samples;
-      derivative[i] = vjp_estimator<Engine>::finite(total * unit);
+      derivative[i] = vjp_estimator<Sampler>::finite(total * unit);
     }
   }
 
  private:
   // <direction, S> of the group just solved: a chain of fma over ascending items.
-  PERTURB_INLINE typename V::f32 chain_of_group(Engine& engine) {
-    const int64_t n = engine.problem().n();
+  PERTURB_INLINE typename V::f32 chain_of_group(Sampler& sampler) {
+    const int64_t n = sampler.problem().n();
     typename V::f32 chain = V::set1(0.0f);
     for (int64_t i0 = 0; i0 < n; i0 += item_block) {
       const int64_t count = n - i0 < item_block ? n - i0 : item_block;
-      engine.template fill<wanted::score>(i0, count, scores_);
-      for (int64_t i = 0; i < count; ++i) chain = V::fma(V::set1(direction_[i0 + i]), V::load(scores_ + i * Engine::lanes), chain);
+      sampler.template fill<wanted::score>(i0, count, scores_);
+      for (int64_t i = 0; i < count; ++i) chain = V::fma(V::set1(direction_[i0 + i]), V::load(scores_ + i * Sampler::lanes), chain);
     }
     return chain;
   }
@@ -121,42 +120,41 @@ struct jvp_estimator {
   int direction_exponent_ = 0, chain_exponent_ = 0;
 };
 
-template <class Engine>
+template <class Sampler>
 struct jacobian_estimator {
   static constexpr bool looks_up_noise = false;
   // counts [m], sums of S [n], sums of y S [m, n]
   static PERTURB_INLINE int64_t words(const call& c) { return c.m() + c.n() + c.m() * c.n(); }
 
-  PERTURB_INLINE jacobian_estimator() = default;
   PERTURB_INLINE jacobian_estimator(const call& c, arena& a) {
     centre_ = a.take<int64_t>(c.m());
-    scores_ = a.take<float>(item_block * Engine::lanes);
-    fixed_ = a.take<int32_t>(c.n() * Engine::lanes);
+    scores_ = a.take<float>(item_block * Sampler::lanes);
+    fixed_ = a.take<int32_t>(c.n() * Sampler::lanes);
   }
 
-  PERTURB_INLINE void begin_row(Engine& engine) { find_centre(engine, centre_); }
+  PERTURB_NOINLINE void begin_row(Sampler& sampler) { find_centre(sampler, centre_); }
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
+    const call& c = sampler.problem();
     const int64_t n = c.n();
     int64_t* counts = sum.words;
     int64_t* scores = sum.words + c.m();
     int64_t* products = sum.words + c.m() + n;
-    for (int64_t m = first; m < last; m += Engine::lanes) {
-      const int count = last - m < Engine::lanes ? (int)(last - m) : Engine::lanes;
-      engine.solve(m, false);
+    for (int64_t m = first; m < last; m += Sampler::lanes) {
+      const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
+      sampler.solve(m, false);
       for (int64_t i0 = 0; i0 < n; i0 += item_block) {
         const int64_t block = n - i0 < item_block ? n - i0 : item_block;
-        engine.template fill<wanted::score>(i0, block, scores_);
+        sampler.template fill<wanted::score>(i0, block, scores_);
         for (int l = 0; l < count; ++l) {
           for (int64_t i = 0; i < block; ++i) {
-            const int32_t s = (int32_t)to_fixed(scores_[i * Engine::lanes + l], (double)(1 << jacobian_score_bits));
+            const int32_t s = (int32_t)to_fixed(scores_[i * Sampler::lanes + l], (double)(1 << jacobian_score_bits));
             fixed_[l * n + i0 + i] = s;
             scores[i0 + i] += s;
           }
         }
       }
-      engine.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
+      sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
         counts[item] += coefficient;
         int64_t* row = products + item * n;
         const int32_t* s = fixed_ + lane * n;
@@ -165,8 +163,8 @@ struct jacobian_estimator {
     }
   }
 
-  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
-    const call& c = engine.problem();
+  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
+    const call& c = sampler.problem();
     const int64_t n = c.n();
     const double samples = (double)c.samples, unit = power_of_two(-jacobian_score_bits);
     const bool leave_one_out = c.leave_one_out && c.samples > 1;
@@ -177,7 +175,7 @@ struct jacobian_estimator {
         const int64_t products = sum.words[c.m() + n + i * n + j], scores = sum.words[c.m() + j];
         const double centred = (double)((int128)products - (int128)scores * centre_[i]);
         const double total = leave_one_out ? (centred - moved * ((double)scores / samples)) / (samples - 1.0) : (double)products / samples;
-        jacobian[i * n + j] = vjp_estimator<Engine>::finite(total * unit * inverse_amplitude(engine.row(), j));
+        jacobian[i * n + j] = vjp_estimator<Sampler>::finite(total * unit * inverse_amplitude(sampler.row(), j));
       }
     }
   }

@@ -6,58 +6,56 @@
 namespace perturb {
 
 // The exponent of the fixed-point scale of a row's values <y, s>: 61 bits for the largest possible one.
-template <class Engine>
-PERTURB_INLINE int value_exponent(const Engine& engine) {
-  return scale_exponent(Engine::weight(engine.problem()) * engine.row().score_bound, 61);
+template <class Sampler>
+PERTURB_INLINE int value_exponent(const Sampler& sampler) {
+  return scale_exponent(Sampler::weight(sampler.problem()) * sampler.row().score_bound, 61);
 }
 
-template <class Engine>
+template <class Sampler>
 struct solve_estimator {
   static constexpr bool looks_up_noise = false;
   static PERTURB_INLINE int64_t words(const call&) { return 0; }
 
-  PERTURB_INLINE solve_estimator() = default;
   PERTURB_INLINE solve_estimator(const call&, arena&) {}
-  PERTURB_INLINE void begin_row(Engine&) {}
+  PERTURB_INLINE void begin_row(Sampler&) {}
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t, int64_t, partial_sum& sum) {
-    const call& c = engine.problem();
-    engine.solve(0, true);
-    const double scale = power_of_two(value_exponent(engine));
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t, int64_t, partial_sum& sum) {
+    const call& c = sampler.problem();
+    sampler.solve(0, true);
+    const double scale = power_of_two(value_exponent(sampler));
     float* y = c.output[0] + sum.b * c.m();
     for (int64_t i = 0; i < c.m(); ++i) y[i] = 0.0f;
     int64_t value = 0;
-    engine.template for_each<true>(1, [&](int, int64_t item, int64_t coefficient, float score) {
+    sampler.template for_each<true>(1, [&](int, int64_t item, int64_t coefficient, float score) {
       y[item] = (float)coefficient;
       value += coefficient * to_fixed(score, scale);
     });
-    if (c.output[1]) c.output[1][sum.b] = (float)((double)value * power_of_two(-value_exponent(engine)));
+    if (c.output[1]) c.output[1][sum.b] = (float)((double)value * power_of_two(-value_exponent(sampler)));
   }
 
-  PERTURB_INLINE void finish(Engine&, const partial_sum&) {}
+  PERTURB_INLINE void finish(Sampler&, const partial_sum&) {}
 };
 
-template <class Engine>
+template <class Sampler>
 struct sample_estimator {
   static constexpr bool looks_up_noise = false;
   static PERTURB_INLINE int64_t words(const call&) { return 0; }
 
-  PERTURB_INLINE sample_estimator() = default;
   PERTURB_INLINE sample_estimator(const call&, arena&) {}
-  PERTURB_INLINE void begin_row(Engine&) {}
+  PERTURB_INLINE void begin_row(Sampler&) {}
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
-    const call& c = engine.problem();
-    for (int64_t m = first; m < last; m += Engine::lanes) {
-      const int count = last - m < Engine::lanes ? (int)(last - m) : Engine::lanes;
-      engine.solve(m, false);
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
+    const call& c = sampler.problem();
+    for (int64_t m = first; m < last; m += Sampler::lanes) {
+      const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
+      sampler.solve(m, false);
       float* y = c.output[0] + (sum.b * c.samples + m) * c.m();
       for (int64_t i = 0; i < count * c.m(); ++i) y[i] = 0.0f;
-      engine.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) { y[lane * c.m() + item] = (float)coefficient; });
+      sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) { y[lane * c.m() + item] = (float)coefficient; });
     }
   }
 
-  PERTURB_INLINE void finish(Engine&, const partial_sum&) {}
+  PERTURB_INLINE void finish(Sampler&, const partial_sum&) {}
 };
 
 }  // namespace perturb

@@ -36,25 +36,24 @@ struct weighted_limbs {
   }
 };
 
-template <class Engine>
+template <class Sampler>
 struct vjp_estimator {
-  using V = typename Engine::V;
+  using V = typename Sampler::V;
   static constexpr bool looks_up_noise = false;
   static constexpr int chunk_groups = 16;
   static PERTURB_INLINE int64_t words(const call& c) { return 3 * c.n(); }
 
-  PERTURB_INLINE vjp_estimator() = default;
   PERTURB_INLINE vjp_estimator(const call& c, arena& a) {
     cotangent_ = a.take<int64_t>(c.m());
-    scores_ = a.take<float>(item_block * Engine::lanes);
+    scores_ = a.take<float>(item_block * Sampler::lanes);
   }
 
-  PERTURB_INLINE void begin_row(Engine& engine) {
-    const call& c = engine.problem();
-    const float* g = c.operand + engine.row().b * c.m();
+  PERTURB_NOINLINE void begin_row(Sampler& sampler) {
+    const call& c = sampler.problem();
+    const float* g = c.operand + sampler.row().b * c.m();
     double low = HUGE_VAL, high = -HUGE_VAL, absolute = 0.0;
     for (int64_t i = 0; i < c.m(); ++i) {
-      if (!engine.row().counts(i)) continue;
+      if (!sampler.row().counts(i)) continue;
       low = g[i] < low ? g[i] : low;
       high = g[i] > high ? g[i] : high;
       absolute += g[i] < 0 ? -(double)g[i] : (double)g[i];
@@ -82,37 +81,37 @@ struct vjp_estimator {
     }
     cotangent_exponent_ = scale_exponent(bound, 60);
     const double scale = power_of_two(cotangent_exponent_);
-    for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = engine.row().counts(i) ? to_fixed(g[i], scale) : 0;
+    for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = sampler.row().counts(i) ? to_fixed(g[i], scale) : 0;
     // The margin is for the rounding of g. Where y cannot matter (reach 0) every weight is 0 in any unit.
     weight_exponent_ = reach > 0.0 ? scale_exponent(reach * (1.0 + 0x1p-20), 0) - cotangent_exponent_ : 0;
-    engine.solve(0, true);
+    sampler.solve(0, true);
     centre_ = 0;
-    engine.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre_ += coefficient * cotangent_[item]; });
+    sampler.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre_ += coefficient * cotangent_[item]; });
   }
 
-  PERTURB_INLINE void accumulate(Engine& engine, int64_t first, int64_t last, partial_sum& sum) {
-    constexpr int64_t chunk = chunk_groups * Engine::lanes;
-    const call& c = engine.problem();
+  PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
+    constexpr int64_t chunk = chunk_groups * Sampler::lanes;
+    const call& c = sampler.problem();
     const double to_weight = power_of_two(limb_bits - score_bits[(int)c.noise] + weight_exponent_);
     for (int64_t m0 = first; m0 < last; m0 += chunk) {
       const int64_t samples = last - m0 < chunk ? last - m0 : chunk;
-      for (int64_t m = 0; m < samples; m += Engine::lanes) {
-        const int count = samples - m < Engine::lanes ? (int)(samples - m) : Engine::lanes;
-        engine.solve(m0 + m, false);
-        int64_t r[Engine::lanes] = {};
-        engine.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) { r[lane] += coefficient * cotangent_[item]; });
+      for (int64_t m = 0; m < samples; m += Sampler::lanes) {
+        const int count = samples - m < Sampler::lanes ? (int)(samples - m) : Sampler::lanes;
+        sampler.solve(m0 + m, false);
+        int64_t r[Sampler::lanes] = {};
+        sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) { r[lane] += coefficient * cotangent_[item]; });
         for (int l = 0; l < count; ++l) {
           sum.sums[0] += r[l] - centre_;
           weights_[m + l] = (float)((double)(r[l] - centre_) * to_weight);
         }
       }
-      add_scores(engine, m0, samples, sum.words);
+      add_scores(sampler, m0, samples, sum.words);
     }
   }
 
-  PERTURB_INLINE void finish(Engine& engine, const partial_sum& sum) {
-    const call& c = engine.problem();
-    const row_view<typename V::isa>& row = engine.row();
+  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
+    const call& c = sampler.problem();
+    const row_view<typename V::isa>& row = sampler.row();
     const int b = score_bits[(int)c.noise];
     const double samples = (double)c.samples;
     const bool leave_one_out = c.leave_one_out && c.samples > 1;
@@ -137,21 +136,21 @@ struct vjp_estimator {
 
  private:
   // Adds weight * S and S of samples m0..m0+samples-1 for all items, making the noise again.
-  PERTURB_INLINE void add_scores(Engine& engine, int64_t m0, int64_t samples, int64_t* words) {
-    with_distribution(engine.problem().noise, [&](auto d) { add_scores_of<decltype(d)::value>(engine, m0, samples, words); });
+  PERTURB_INLINE void add_scores(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
+    with_distribution(sampler.problem().noise, [&](auto d) { add_scores_of<decltype(d)::value>(sampler, m0, samples, words); });
   }
 
   template <distribution D>
-  __attribute__((noinline)) void add_scores_of(Engine& engine, int64_t m0, int64_t samples, int64_t* words) {
-    const call& c = engine.problem();
+  PERTURB_NOINLINE void add_scores_of(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
+    const call& c = sampler.problem();
     const float unit = (float)(1 << (limb_bits - score_bits[(int)D]));
     int64_t* high = words;
     int64_t* low = words + c.n();
     int64_t* plain = words + 2 * c.n();
-    if constexpr (Engine::lanes == 1) {
+    if constexpr (Sampler::lanes == 1) {
       for (int64_t m = 0; m < samples; ++m) {
-        auto source = engine.source();
-        source.begin(c.keys, engine.row().row, (uint32_t)(c.first_sample + m0 + m));
+        auto source = sampler.source();
+        source.begin(c.keys, sampler.row().row, (uint32_t)(c.first_sample + m0 + m));
         for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
           const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
           source.template fill<D, wanted::score>(i0, count, scores_);
@@ -166,12 +165,12 @@ struct vjp_estimator {
         }
       }
     } else {
-      const int groups = (int)((samples + Engine::lanes - 1) / Engine::lanes);
+      const int groups = (int)((samples + Sampler::lanes - 1) / Sampler::lanes);
       philox_group<V> group[chunk_groups];
       for (int g = 0; g < groups; ++g)
-        group[g] = make_philox_group<V>(c.keys, V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Engine::lanes)), V::iota()), 0);
-      for (int64_t m = samples; m < groups * Engine::lanes; ++m) weights_[m] = 0.0f;
-      const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Engine::lanes)));  // lanes of the last group
+        group[g] = make_philox_group<V>(c.keys, V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()), 0);
+      for (int64_t m = samples; m < groups * Sampler::lanes; ++m) weights_[m] = 0.0f;
+      const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Sampler::lanes)));  // lanes of the last group
       const uint32_t magic_total = (uint32_t)groups * limb_magic_bits;
       for (int64_t i0 = 0; i0 < c.n(); i0 += 4) {
         weighted_limbs<V> limbs[4];
@@ -179,11 +178,11 @@ struct vjp_estimator {
         for (int g = 0; g < groups; ++g) {
           typename V::u32 bits[4];
           typename V::f32 score[4];
-          philox<V>(c.keys, group[g], engine.row().row, (uint32_t)(i0 >> 2), bits);
+          philox<V>(c.keys, group[g], sampler.row().row, (uint32_t)(i0 >> 2), bits);
           scores_of_words<V, D>(bits, score);
           if (g == groups - 1)
             for (int j = 0; j < 4; ++j) score[j] = V::select(present, score[j], V::set1(0.0f));
-          const typename V::f32 weight = V::load(weights_ + g * Engine::lanes);
+          const typename V::f32 weight = V::load(weights_ + g * Sampler::lanes);
           for (int j = 0; j < 4; ++j) limbs[j].add(weight, score[j], V::set1(unit));
         }
         for (int j = 0; j < 4 && i0 + j < c.n(); ++j) {
@@ -200,7 +199,7 @@ struct vjp_estimator {
   float* scores_ = nullptr;
   int cotangent_exponent_ = 0, weight_exponent_ = 0;
   int64_t centre_ = 0;
-  float weights_[chunk_groups * Engine::lanes];
+  float weights_[chunk_groups * Sampler::lanes];
 };
 
 }  // namespace perturb

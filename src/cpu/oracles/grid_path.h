@@ -142,7 +142,7 @@ class grid_path_single {
   }
 
   // Distances from the source; all of them, or until no cell nearer than the target is left.
-  __attribute__((noinline)) void search(int32_t target) {
+  PERTURB_NOINLINE void search(int32_t target) {
     const int32_t source = (int32_t)grid_.source;
     for (int64_t i = 0; i < grid_.cells(); ++i) distance_[i] = grid_infinity;
     for (int64_t i = 0; i < grid_.cells(); ++i) queued_[i] = 0;
@@ -212,7 +212,7 @@ class grid_path_group {
   static PERTURB_INLINE double weight(const call& c) { return grid_path_single<scalar_lanes<isa>>::weight(c); }
 
   // The cells that the source reaches, in the order of their distance without noise.
-  PERTURB_INLINE void begin_row() {
+  PERTURB_NOINLINE void begin_row() {
     scale_ = grid_row_scale(row_);
     search_.search_row();
     const int32_t* distance = search_.distances();
@@ -309,7 +309,7 @@ class grid_path_group {
 
   // Relaxes every cell once; whether anything changed.
   template <bool Diagonals>
-  __attribute__((noinline)) bool pass() {
+  PERTURB_NOINLINE bool pass() {
     typename V::u32 changed = V::set1(0u);
     for (int64_t i = 0; i < visit_count_; ++i) {
       const visit& at = visits_[i];

@@ -143,10 +143,10 @@ class rank_group {
     f(lane, item, position + c_.oracle->base, Scores ? row_.score(item, z[item * L + lane]) : 0.0f);
   }
 
-  __attribute__((noinline)) void sort() { sort_rows<V>(keys_, padded_); }
+  PERTURB_NOINLINE void sort() { sort_rows<V>(keys_, padded_); }
 
   // Where neighbours have equal coarse scores, orders them by their exact ones. Runs are short, and come in item order.
-  __attribute__((noinline)) void put_runs_right() {
+  PERTURB_NOINLINE void put_runs_right() {
     const uint32_t item_mask = (1u << item_bits_) - 1;
     const typename V::u32 coarse_bits = V::set1(~item_mask);
     for (int64_t p = 1; p < c_.n(); ++p) {

@@ -93,7 +93,7 @@ class top_k_single {
     for (int64_t i = 0; i < count; ++i) scores_[i0 + i] = row_.score(i0 + i, z[i]);
   }
 
-  __attribute__((noinline)) void solve() {
+  PERTURB_NOINLINE void solve() {
     for (int64_t i = 0; i < n_; ++i) candidates_[i] = ordered<V>(scores_[i]);
     // The k-th largest key, 11 + 11 + 10 bits from the top; `wanted` of the keys that share its prefix are in.
     int64_t count = n_, wanted = k_;
