@@ -12,7 +12,7 @@ for object in "${objects[@]}"; do
   seen=$((seen + 1))
   if [ "$name" != isa_scalar ]; then # the scalar unit has no flags of its own: its copies are good for everyone
     # T and W: global and weak functions, i: resolved at load time, u: unique objects. Others are local or data.
-    shared=$(nm -C --defined-only "$object" | sed -n 's/^[0-9a-f]* [TWi] //p' | grep -v "perturb::$name::" || true)
+    shared=$(nm -C --defined-only "$object" | sed -n 's/^[0-9a-f]* [TWi] //p' | grep -vE "perturb::$name::|[0-9]$name" || true) # or mangled, where nm cannot read a name
     if [ -n "$shared" ]; then
       printf '%s: functions outside namespace perturb::%s:\n%s\n' "$object" "$name" "$shared"
       bad=1
