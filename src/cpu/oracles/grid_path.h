@@ -27,62 +27,17 @@ PERTURB_INLINE float grid_row_scale(const row_view<Isa>& row) {
   return (float)power_of_two(e > 120 ? 120 : e < -120 ? -120 : e);
 }
 
-// One sample's distances by a queue of buckets of equal width (Dial's, label-correcting within a bucket). A cell is in at most one
-// bucket; lists are doubly linked, so an improved cell moves.
-class grid_queue {
- public:
-  static constexpr int32_t buckets = 2048;
-
-  PERTURB_INLINE grid_queue(int64_t cells, arena& a) {
-    next_ = a.take<int32_t>(cells);
-    previous_ = a.take<int32_t>(cells);
-    heads_ = a.take<int32_t>(buckets);
-  }
-
-  // Steps of up to `largest` quanta must span fewer than all buckets.
-  PERTURB_INLINE void begin(int32_t largest) {
-    shift_ = 0;
-    while ((largest >> shift_) >= buckets - 2) ++shift_;
-    for (int32_t b = 0; b < buckets; ++b) heads_[b] = -1;
-  }
-
-  PERTURB_INLINE int32_t bucket_of(int32_t distance) const { return distance >> shift_; }
-
-  PERTURB_INLINE void insert(int32_t cell, int32_t distance) {
-    int32_t& head = heads_[bucket_of(distance) & (buckets - 1)];
-    next_[cell] = head;
-    previous_[cell] = -1;
-    if (head >= 0) previous_[head] = cell;
-    head = cell;
-  }
-
-  PERTURB_INLINE void remove(int32_t cell, int32_t distance) {
-    if (previous_[cell] >= 0) {
-      next_[previous_[cell]] = next_[cell];
-    } else {
-      heads_[bucket_of(distance) & (buckets - 1)] = next_[cell];
-    }
-    if (next_[cell] >= 0) previous_[next_[cell]] = previous_[cell];
-  }
-
-  PERTURB_INLINE int32_t first(int32_t bucket) const { return heads_[bucket & (buckets - 1)]; }
-
- private:
-  int32_t* next_;
-  int32_t* previous_;
-  int32_t* heads_;
-  int shift_ = 0;
-};
-
 template <class V>
 class grid_path_single {
  public:
   using isa = typename V::isa;
 
   PERTURB_INLINE grid_path_single(const call& c, arena& a, const row_view<isa>& row)
-      : c_(c), row_(row), grid_(*c.oracle->grid), queue_(grid_.cells(), a) {
+      : row_(row), grid_(*c.oracle->grid) {
     distance_ = a.take<int32_t>(grid_.cells());
-    queued_ = a.take<uint8_t>(grid_.cells());
+    next_ = a.take<int32_t>(grid_.cells());
+    previous_ = a.take<int32_t>(grid_.cells());
+    heads_ = a.take<int32_t>(buckets);
     straight_ = a.take<int32_t>(grid_.cells());
     diagonal_ = grid_.diagonal_factor == 1.0f ? straight_ : a.take<int32_t>(grid_.cells());
     for (int k = 0; k < grid_neighbours; ++k) offset_[k] = grid_row_step[k] * (int32_t)grid_.width + grid_column_step[k];
@@ -100,7 +55,7 @@ class grid_path_single {
     for (int64_t i = 0; i < count; ++i) set_cost(i0 + i, row_.counts(i0 + i) ? row_.score(i0 + i, z[i]) : 0.0f);
   }
 
-  PERTURB_INLINE void solve() { search((int32_t)grid_.target); }
+  PERTURB_INLINE void solve() { search_to((int32_t)grid_.target); }
 
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int, const float* z, F&& f) const {
@@ -129,11 +84,19 @@ class grid_path_single {
     begin_row();
     begin_group();
     for (int64_t i = 0; i < grid_.cells(); ++i) set_cost(i, row_.counts(i) ? row_.score(i, 0.0f) : 0.0f);
-    search(-1);
+    search_to(-1);
   }
   PERTURB_INLINE const int32_t* distances() const { return distance_; }
 
  private:
+  PERTURB_INLINE void search_to(int32_t target) {
+    if (diagonal_ == straight_) {
+      search<false>(target);
+    } else {
+      search<true>(target);
+    }
+  }
+
   PERTURB_INLINE void set_cost(int64_t i, float score) {
     const float cost = grid_cost<V>(score, grid_.cost_floor);
     straight_[i] = (int32_t)grid_quanta<V>(cost, scale_);
@@ -141,46 +104,74 @@ class grid_path_single {
     if (grid_.passable[i] && diagonal_[i] > largest_) largest_ = diagonal_[i];  // the factor is at least 1
   }
 
-  // Distances from the source; all of them, or until no cell nearer than the target is left.
+  // Distances from the source: all of them, or until no cell nearer than the target is left (target >= 0).
+  // A queue of buckets of equal width (Dial's), label-correcting within a bucket. Lists are doubly linked, so that an improved cell
+  // moves; that is rare, since a step's cost is its end's: the first neighbour settled is already the best of its kind.
+  template <bool Diagonals>
   PERTURB_NOINLINE void search(int32_t target) {
+    int32_t* __restrict distance = distance_;
+    int32_t* __restrict next = next_;
+    int32_t* __restrict previous = previous_;
+    int32_t* __restrict heads = heads_;
+    const int32_t* straight = straight_;
+    const int32_t* diagonal = diagonal_;
+    const uint8_t* steps = grid_.steps.data();
+    const int64_t cells = grid_.cells();
+    int shift = 0;
+    while ((largest_ >> shift) >= buckets - 2) ++shift;  // a step spans fewer than all buckets
+    for (int64_t i = 0; i < cells; ++i) distance[i] = grid_infinity;
+    for (int64_t i = 0; i < cells; ++i) previous[i] = not_queued;
+    for (int32_t b = 0; b < buckets; ++b) heads[b] = -1;
+
+    const auto insert = [&](int32_t cell, int32_t at) __attribute__((always_inline)) {
+      int32_t& head = heads[at >> shift & (buckets - 1)];
+      next[cell] = head;
+      previous[cell] = -1;
+      if (head >= 0) previous[head] = cell;
+      head = cell;
+      distance[cell] = at;
+    };
     const int32_t source = (int32_t)grid_.source;
-    for (int64_t i = 0; i < grid_.cells(); ++i) distance_[i] = grid_infinity;
-    for (int64_t i = 0; i < grid_.cells(); ++i) queued_[i] = 0;
-    queue_.begin(largest_);
-    distance_[source] = grid_.count_source ? straight_[source] : 0;
-    queue_.insert(source, distance_[source]);
-    queued_[source] = 1;
+    insert(source, grid_.count_source ? straight[source] : 0);
     int64_t waiting = 1;
-    for (int32_t bucket = queue_.bucket_of(distance_[source]); waiting > 0; ++bucket) {
-      if (target >= 0 && bucket > queue_.bucket_of(distance_[target])) return;
-      for (int32_t u; (u = queue_.first(bucket)) >= 0;) {
-        queue_.remove(u, distance_[u]);
-        queued_[u] = 0;
+    for (int32_t bucket = distance[source] >> shift; waiting > 0; ++bucket) {
+      if (target >= 0 && bucket > distance[target] >> shift) return;
+      int32_t& head = heads[bucket & (buckets - 1)];
+      while (head >= 0) {
+        const int32_t u = head, here = distance[u];
+        head = next[u];
+        if (head >= 0) previous[head] = -1;
+        previous[u] = not_queued;
         --waiting;
-        for (unsigned mask = grid_.steps[u]; mask; mask &= mask - 1) {
-          const int k = __builtin_ctz(mask);
+        const auto relax = [&](int k) __attribute__((always_inline)) {
           const int32_t v = u + offset_[k];
-          const int32_t candidate = distance_[u] + (grid_diagonals >> k & 1 ? diagonal_[v] : straight_[v]);
-          if (candidate >= distance_[v]) continue;
-          if (queued_[v]) {
-            queue_.remove(v, distance_[v]);
-          } else {
-            queued_[v] = 1;
+          const int32_t candidate = here + (Diagonals && (grid_diagonals >> k & 1) ? diagonal[v] : straight[v]);
+          if (candidate >= distance[v]) return;
+          if (previous[v] == not_queued) {
             ++waiting;
+          } else {
+            if (previous[v] >= 0) next[previous[v]] = next[v];
+            else heads[distance[v] >> shift & (buckets - 1)] = next[v];
+            if (next[v] >= 0) previous[next[v]] = previous[v];
           }
-          distance_[v] = candidate;
-          queue_.insert(v, candidate);
+          insert(v, candidate);
+        };
+        if (steps[u] == 0xff) {
+          for (int k = 0; k < grid_neighbours; ++k) relax(k);
+        } else {
+          for (unsigned mask = steps[u]; mask; mask &= mask - 1) relax(__builtin_ctz(mask));
         }
       }
     }
   }
 
-  const call& c_;
+  static constexpr int32_t buckets = 512, not_queued = -2;
   const row_view<isa>& row_;
   const grid& grid_;
-  grid_queue queue_;
   int32_t* distance_;
-  uint8_t* queued_;
+  int32_t* next_;
+  int32_t* previous_;
+  int32_t* heads_;
   int32_t* straight_;
   int32_t* diagonal_;
   int32_t offset_[grid_neighbours];
