@@ -12,6 +12,8 @@
 
 #if defined(__CUDACC__)
 #define PERTURB_INLINE __host__ __device__ __forceinline__
+#elif defined(PERTURB_SANITIZED)
+#define PERTURB_INLINE inline  // instrumented code is too large to be inlined everywhere: compile time
 #else
 #define PERTURB_INLINE inline __attribute__((always_inline))
 #endif

@@ -1,0 +1,231 @@
+// perturb vjp: the gradient of <g, y_eps> with respect to the scores or costs, for a cotangent g from a file or of ones.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "commands.h"
+#include "csv.h"
+#include "error.h"
+#include "file.h"
+#include "npy.h"
+#include "problem_path.h"
+#include "problem_scores.h"
+#include "progress.h"
+#include "table.h"
+#include "text.h"
+
+namespace perturb::cli {
+
+namespace {
+
+struct vjp_command {
+  score_oracle oracle = score_oracle::rank;
+  score_options scores;
+  path_options path;
+  std::string cotangent;
+  noise_options noise;
+  output_options output;
+};
+
+// The cotangent [rows, columns]: ones, or the numbers of a .csv or .npy of that shape. Where one_row_serves, a single row is taken for all.
+std::vector<float> load_cotangent(const std::string& source, int64_t rows, int64_t columns, bool one_row_serves) {
+  std::vector<float> g;
+  if (source == "ones") return std::vector<float>(static_cast<size_t>(rows * columns), 1.0f);
+  std::vector<int64_t> shape;
+  if (extension(source) == ".csv") {
+    const std::string text = read_file(source);
+    const csv_table table = read_csv(text, source, std::nullopt);
+    shape = {table.rows(), table.width()};
+    for (int64_t r = 0; r < table.rows(); ++r)
+      for (int64_t c = 0; c < table.width(); ++c) g.push_back(csv_number(table, r, c));
+  } else if (extension(source) == ".npy") {
+    const array values = read_npy(read_file(source), source);
+    shape = values.shape;
+    for (const double value : values.data) {
+      if (!std::isfinite(static_cast<float>(value)))
+        fail_in_file(source, "value " + std::to_string(g.size()) + " is not a finite float32 number");
+      g.push_back(static_cast<float>(value));
+    }
+  } else {
+    throw input_error("--cotangent: expected ones or a .csv or .npy file, got " + in_quotes(source));
+  }
+  if (shape.size() == 1) shape.insert(shape.begin(), 1);
+  if (shape == std::vector<int64_t>{1, columns} && one_row_serves) {
+    g.reserve(static_cast<size_t>(rows * columns));
+    for (int64_t r = 1; r < rows; ++r) g.insert(g.end(), g.begin(), g.begin() + columns);
+    return g;
+  }
+  if (shape != std::vector<int64_t>{rows, columns})
+    fail_in_file(source, "the cotangent has shape " + shape_text(shape) + ", expected (" + std::to_string(rows) + ", " +
+                             std::to_string(columns) + ")" + (one_row_serves ? " or one row for all" : ""));
+  return g;
+}
+
+void json_head(json_writer& json, const vjp_command& command, const char* oracle, const std::string& file) {
+  json.begin_object().member("command", "vjp").member("oracle", oracle).member("file", file).member("cotangent", command.cotangent);
+  json.member("epsilon", command.noise.epsilon.at(0));
+  report_noise(json, command.noise);
+}
+
+std::string json_tail(json_writer& json, const vjp_command& command) {
+  json.key("wrote").begin_array();
+  for (const std::string& file : command.output.files) json.value(file);
+  return json.end_array().end_object().text();
+}
+
+std::string wrote(const vjp_command& command) {
+  std::string text;
+  for (const std::string& file : command.output.files) text += "wrote " + file + "\n";
+  return text;
+}
+
+std::string head_text(const vjp_command& command) {
+  return ", epsilon " + format_number(command.noise.epsilon.at(0)) + ", " + std::to_string(command.noise.samples) + " samples, cotangent " +
+         command.cotangent + "\n";
+}
+
+void run_scores(const vjp_command& command) {
+  check_outputs(command.output);
+  const score_problem problem = load_score_problem(command.scores, command.oracle);
+  const int64_t n = problem.n();
+  const std::vector<float> g = load_cotangent(command.cotangent, problem.rows(), n, true);
+  const context_handle context = make_context(command.noise.threads);
+  std::vector<float> gradient(problem.scores.size());
+  perturb_noise noise = to_noise(command.noise, command.noise.epsilon.at(0));
+  {
+    progress bar("vjp");
+    for_each_run(problem, 64, [&](int64_t first, int64_t count, int64_t row) {
+      bar.show(static_cast<double>(first) / static_cast<double>(problem.rows()));
+      noise.first_row = row;
+      const size_t at = static_cast<size_t>(first * n);
+      check(
+          perturb_vjp(context.get(), problem.oracle.get(), &noise, count, problem.scores.data() + at, g.data() + at, gradient.data() + at));
+    });
+  }
+
+  const size_t items = problem.items.size();
+  for (const std::string& file : command.output.files) {
+    const int64_t shape[] = {problem.rows(), n};
+    std::string csv = "row,item,score,cotangent,gradient\n";
+    for (size_t i = 0; i < gradient.size(); ++i)
+      csv += std::to_string(problem.row_numbers[i / items]) + ',' + csv_field(problem.items[i % items]) + ',' +
+             format_number(problem.scores[i]) + ',' + format_number(g[i]) + ',' + format_number(gradient[i]) + '\n';
+    write_file(file, extension(file) == ".npy" ? write_npy(shape, gradient) : csv);
+  }
+  const char* const oracle = oracle_name(command.oracle);
+  if (command.output.json) {
+    json_writer json;
+    json_head(json, command, oracle, command.scores.file);
+    json.key("items").begin_array();
+    for (const std::string& item : problem.items) json.value(item);
+    json.end_array().key("rows").begin_array();
+    for (size_t r = 0; r < problem.row_numbers.size(); ++r) {
+      json.begin_object().member("row", problem.row_numbers[r]);
+      json.key("gradient").numbers(std::span<const float>(gradient).subspan(r * items, items)).end_object();
+    }
+    json.end_array();
+    return print(json_tail(json, command));
+  }
+  std::string text;
+  for (size_t r = 0; r < problem.row_numbers.size(); ++r) {
+    text += command.scores.file + ", row " + std::to_string(problem.row_numbers[r]) + ": gradient of <g, expected " + oracle + ">" +
+            head_text(command);
+    text_table table({"item", "score", "cotangent", "gradient"});
+    for (size_t i = r * items; i < (r + 1) * items; ++i)
+      table.add({problem.items[i % items], format_short(problem.scores[i], 6), format_short(g[i], 6), format_short(gradient[i], 6)});
+    text += table.text();
+  }
+  print(text + wrote(command));
+}
+
+void run_path(const vjp_command& command) {
+  check_outputs(command.output);
+  const path_problem problem = load_path_problem(command.path);
+  const grid& map = problem.map;
+  const std::vector<float> g = load_cotangent(command.cotangent, map.height, map.width, false);
+  const context_handle context = make_context(command.noise.threads);
+  std::vector<float> gradient(map.cost.size());
+  const perturb_noise noise = to_noise(command.noise, command.noise.epsilon.at(0));
+  check(perturb_vjp(context.get(), problem.oracle.get(), &noise, 1, map.cost.data(), g.data(), gradient.data()));
+
+  for (const std::string& file : command.output.files) {
+    const int64_t shape[] = {map.height, map.width};
+    std::string csv = "row,column,cost,cotangent,gradient\n";
+    for (size_t i = 0; i < gradient.size(); ++i) {
+      if (map.passable[i] == 0) continue;
+      const int64_t cell = static_cast<int64_t>(i);
+      csv += std::to_string(cell / map.width) + ',' + std::to_string(cell % map.width) + ',' + format_number(map.cost[i]) + ',' +
+             format_number(g[i]) + ',' + format_number(gradient[i]) + '\n';
+    }
+    write_file(file, extension(file) == ".npy" ? write_npy(shape, gradient) : csv);
+  }
+  if (command.output.json) {
+    json_writer json;
+    json_head(json, command, "path", command.path.file);
+    const int64_t ends[] = {problem.source / map.width, problem.source % map.width, problem.target / map.width, problem.target % map.width};
+    json.key("from").numbers(std::span<const int64_t>(ends, 2)).key("to").numbers(std::span<const int64_t>(ends + 2, 2));
+    json.key("gradient").begin_array();
+    for (int64_t r = 0; r < map.height; ++r)
+      json.numbers(std::span<const float>(gradient).subspan(static_cast<size_t>(r * map.width), static_cast<size_t>(map.width)));
+    json.end_array();
+    return print(json_tail(json, command));
+  }
+  double squares = 0;
+  std::vector<size_t> order(gradient.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    order[i] = i;
+    squares += static_cast<double>(gradient[i]) * gradient[i];
+  }
+  const size_t shown = std::min<size_t>(10, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(), [&](size_t a, size_t b) {
+    return std::abs(gradient[a]) != std::abs(gradient[b]) ? std::abs(gradient[a]) > std::abs(gradient[b]) : a < b;
+  });
+  std::string text = command.path.file + ", from " + cell_text(problem.source, map.width) + " to " + cell_text(problem.target, map.width) +
+                     ": gradient of <g, expected path>" + head_text(command);
+  text += "Euclidean norm " + format_short(std::sqrt(squares), 6) + "; the largest entries of " + std::to_string(gradient.size()) + ":\n";
+  text_table table({"cell", "cost", "cotangent", "gradient"});
+  for (size_t j = 0; j < shown; ++j)
+    table.add({cell_text(static_cast<int64_t>(order[j]), map.width), format_short(map.cost[order[j]], 6), format_short(g[order[j]], 6),
+               format_short(gradient[order[j]], 6)});
+  print(text + table.text() + wrote(command));
+}
+
+void add_oracle(CLI::App& parent, std::optional<score_oracle> oracle) {
+  const auto command = std::make_shared<vjp_command>();
+  command->noise.epsilon = {oracle ? 1.0 : 0.5};
+  CLI::App* sub = parent.add_subcommand(oracle ? oracle_name(*oracle) : "path",
+                                        oracle ? "Gradient through `perturb " + std::string(oracle_name(*oracle)) + "`; takes its options"
+                                               : "Gradient through `perturb path`; takes its options");
+  if (oracle) {
+    command->oracle = *oracle;
+    add_score_options(*sub, command->scores, *oracle);
+  } else {
+    add_path_options(*sub, command->path);
+  }
+  sub->add_option(
+         "-g,--cotangent", command->cotangent,
+         oracle ? "ones, or a .csv or .npy as large as the scores, or with one row for all" : "ones, or a .csv or .npy as large as the map")
+      ->required()
+      ->type_name("FILE|ones");
+  add_noise_options(*sub, command->noise, 1);
+  add_output_options(*sub, command->output, {".csv", ".npy"});
+  sub->footer("`perturb vjp --help` has examples.");
+  sub->callback([command, oracle] { oracle ? run_scores(*command) : run_path(*command); });
+}
+
+}  // namespace
+
+void add_vjp_command(CLI::App& app) {
+  CLI::App* sub = app.add_subcommand("vjp", "Gradient of <g, y>, y the expected solution and g a cotangent, in the scores or costs");
+  sub->require_subcommand(1);
+  for (const score_oracle oracle : {score_oracle::rank, score_oracle::top_k, score_oracle::argmax}) add_oracle(*sub, oracle);
+  add_oracle(*sub, std::nullopt);
+  sub->footer(
+      "Examples:\n"
+      "  perturb vjp top-k scores.csv -k 3 --cotangent ones --row 0\n"
+      "  perturb vjp rank scores.csv --cotangent weights.csv --epsilon 0.5 -o gradient.npy\n"
+      "  perturb vjp path city.map --cotangent ones --epsilon 0.5 --samples 2000 -o gradient.csv");
+}
+
+}  // namespace perturb::cli
