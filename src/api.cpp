@@ -17,6 +17,7 @@ namespace {
 template <class F>
 perturb_status guarded(F&& f) noexcept {
   clear_error();
+  const float_mode mode;  // of the checks too: the host may trap on what they look for
   try {
     return f();
   } catch (const std::bad_alloc&) {
@@ -43,7 +44,6 @@ perturb_status refuse_negative(perturb_context& context, const call& c, const pl
 
 // A checked call, to its end.
 perturb_status execute(perturb_context& context, const call& c) {
-  const float_mode mode;
   const plan p = make_plan(*context.cpu, c, context.pool->size(), false);
   call_scratch scratch(context);
   if (const perturb_status s = scratch.acquire(p.bytes())) return s;

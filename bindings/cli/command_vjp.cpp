@@ -223,7 +223,6 @@ void add_vjp_command(CLI::App& app) {
   add_oracle(*sub, std::nullopt);
   sub->footer(
       "Examples:\n"
-      "  perturb vjp top-k scores.csv -k 3 --cotangent ones --row 0\n"
       "  perturb vjp rank scores.csv --cotangent weights.csv --epsilon 0.5 -o gradient.npy\n"
       "  perturb vjp path city.map --cotangent ones --epsilon 0.5 --samples 2000 -o gradient.csv");
 }

@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  perturb path city.map --epsilon 0.1 0.5 1 -o paths.png   expected shortest paths as a picture\n"
       "  perturb rank scores.csv --row 0 --epsilon 0.5            expected ranks of the items of a row\n"
-      "  perturb vjp top-k scores.csv -k 3 --cotangent ones       a gradient\n"
+      "  perturb vjp rank scores.csv --cotangent weights.csv      a gradient\n"
       "  perturb bench                                            how fast this machine is\n"
       "`perturb COMMAND --help` says more. Exit codes: 0 done, 1 the computation failed, 2 bad usage or bad input.");
   add_path_command(app);

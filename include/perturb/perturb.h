@@ -25,7 +25,8 @@
  *   - Option structs start with struct_size. PERTURB_<NAME>_INIT sets it, and the defaults. A later version of the library
  *     appends fields and keeps accepting the sizes of earlier versions.
  *   - The same arguments give the same bits: for any number of threads, on every instruction set and backend, and for any split of
- *     the rows or samples over calls (docs/determinism.md).
+ *     the rows over calls. Every sample is the same however samples are split over calls, and so are counts made from them; other
+ *     means of split samples agree to rounding (docs/determinism.md).
  *   - NaN or infinity in an input array is PERTURB_ERROR_NON_FINITE on a CPU context; on a CUDA context that row's outputs are NaN.
  */
 #ifndef PERTURB_PERTURB_H
@@ -195,7 +196,9 @@ typedef struct perturb_grid_path_options {
 
 /* Shortest path on a grid: theta [height*width] is the cost of each cell (sense MINIMIZE), y in {0,1}^(height*width) marks the cells
  * of the path, both ends included. n = m = height*width. A step into cell v costs cost[v], times diagonal_factor on a diagonal.
- * The value is the path's cost with clamped costs, diagonal factors, and the source by option, within 2e-5 relative of the optimum.
+ * The value is the path's cost with clamped costs, diagonal factors, and the source by option; under noise it is the cost under that
+ * sample's costs. It is within 2e-5 relative of the optimum where (largest number of steps + 1) * largest cost is at most 10^4 times the
+ * path's mean step cost; make walls with `passable`, not with huge costs (docs/noise.md, "Grid paths").
  * Among equally short paths: walking back from the target, the first predecessor in the order NW, N, NE, W, E, SW, S, SE.
  * Costs of walls are ignored (NaN included) and their gradients are 0. UNREACHABLE if an end is a wall or no path joins them.
  * Fenchel-Young needs value = <y, theta> up to a constant: UNSUPPORTED with diagonal_factor != 1. */
@@ -331,7 +334,9 @@ PERTURB_API perturb_status perturb_jacobian(perturb_context* context, const pert
  *   loss [batch] or NULL:             mean_m <y_m, s_m> - <t, s_m>, negated when minimising (and for descending ranks); >= 0
  *   gradient [batch, n] or NULL:      y_mean - t, or t - y_mean when minimising; with multiplicative noise mean_m W_m (y_m - t), likewise signed
  *   epsilon_gradient [batch] or NULL: the derivative of loss in epsilon, per-item factors included
- * At least one output must be given. The loss keeps its constant -eps <t, E Z>: it is the loss whose minimum over theta is 0. */
+ * At least one output must be given. The loss keeps its constant -eps <t, E Z>: it is the loss whose minimum over theta is 0.
+ * Targets inside the hull of Y are welcome: the loss then is that of a mixture up to a constant, entries rounded to 2^-16, and each sample's
+ * is at least 0. Target entries are at most 2^31 in magnitude. Where costs are clamped at the floor the gradient is still t - y_mean. */
 PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                                  const float* theta, const float* target, float* loss, float* gradient, float* epsilon_gradient);
 

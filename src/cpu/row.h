@@ -81,6 +81,7 @@ struct row_view {
       score_bound = magnitude + reach;
       deviation_bound = reach;
     }
+    if (c.oracle->grid && score_bound < c.oracle->grid->cost_floor) score_bound = c.oracle->grid->cost_floor;
   }
 
   // The perturbed score of one item for one z: the same bits as the vector forms.

@@ -4,7 +4,8 @@
 //   r_m is exact in 2^-e_g of the largest possible <g, y>; R = r_m - r(y*), the unperturbed solution's, is its weight w (a float, |w| <= 1 in
 //   units of a bound known beforehand). w S is added in two limbs, of 2^-(22 - b) and 2^-(44 - b) (b = score_bits), S alone in the first.
 // A limb is made by adding 1.5 * 2^23: the sum's low mantissa bits are then the rounded integer, and adding the bits of floats
-// modulo 2^32 adds those integers. Because the centre is y*, a y that never moves gives exactly 0 for any epsilon.
+// modulo 2^32 adds those integers. Because the centre is y*, leave-one-out gives exactly 0 for any epsilon where y never
+// moves.
 // Leave-one-out is then sum w S - w_bar sum S over M - 1, algebraically the same as subtracting each sample's own baseline.
 #pragma once
 

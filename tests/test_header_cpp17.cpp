@@ -1,0 +1,23 @@
+// perturb.h is a C++ header too: it compiles as C++17 without extensions and links with C linkage.
+#include <perturb/perturb.h>
+
+#include <cstdio>
+#include <type_traits>
+
+static_assert(std::is_standard_layout<perturb_noise>::value && std::is_trivially_copyable<perturb_noise>::value, "plain data");
+static_assert(std::is_standard_layout<perturb_context_options>::value && std::is_trivially_copyable<perturb_context_options>::value,
+              "plain data");
+
+int main() {
+  const perturb_noise noise = PERTURB_NOISE_INIT;
+  const perturb_context_options context = PERTURB_CONTEXT_OPTIONS_INIT;
+  const perturb_rank_options rank = PERTURB_RANK_OPTIONS_INIT;
+  const perturb_grid_path_options grid = PERTURB_GRID_PATH_OPTIONS_INIT;
+  const perturb_custom_options custom = PERTURB_CUSTOM_OPTIONS_INIT;
+  const perturb_lpgd_options lpgd = PERTURB_LPGD_OPTIONS_INIT;
+  const bool fine = noise.struct_size == sizeof noise && context.struct_size == sizeof context && rank.struct_size == sizeof rank &&
+                    grid.struct_size == sizeof grid && custom.struct_size == sizeof custom && lpgd.struct_size == sizeof lpgd &&
+                    perturb_version() == PERTURB_VERSION && perturb_last_error() != nullptr;
+  std::printf("checks: 8\n");
+  return fine ? 0 : 1;
+}
