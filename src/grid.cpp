@@ -1,49 +1,56 @@
 // Which steps a grid has, and how far its cells are from the source in steps (a breadth-first search).
 #include "grid.h"
 
+#include <algorithm>
+
 #include "perturb/perturb.h"
 
 namespace perturb {
 
 bool prepare_grid(grid& g, int connectivity) {
-  const int64_t h = g.height, w = g.width, cells = g.cells();
+  const int64_t h = g.height, w = g.width, pitch = w + 2;
   if (!g.passable[g.source] || !g.passable[g.target]) return false;
-  auto open = [&](int64_t r, int64_t c) { return r >= 0 && r < h && c >= 0 && c < w && g.passable[r * w + c]; };
 
-  g.steps.assign(cells, 0);
-  for (int64_t r = 0; r < h; ++r) {
-    for (int64_t c = 0; c < w; ++c) {
-      if (!g.passable[r * w + c]) continue;
-      uint8_t mask = 0;
-      for (int k = 0; k < grid_neighbours; ++k) {
-        const int dr = grid_row_step[k], dc = grid_column_step[k];
-        const bool diagonal = dr != 0 && dc != 0;
-        if (diagonal && connectivity == PERTURB_CONNECT_4) continue;
-        if (!open(r + dr, c + dc)) continue;
-        if (diagonal && connectivity == PERTURB_CONNECT_8_NO_CORNER_CUTTING && !(open(r + dr, c) && open(r, c + dc))) continue;
-        mask |= (uint8_t)(1u << k);
-      }
-      g.steps[r * w + c] = mask;
+  // A border of walls makes every neighbour a plain look-up, and the loops below free of branches.
+  std::vector<uint8_t> open((h + 2) * pitch, 0);
+  for (int64_t r = 0; r < h; ++r) std::copy_n(&g.passable[r * w], w, &open[(r + 1) * pitch + 1]);
+  g.steps.assign(g.cells(), 0);
+  for (int k = 0; k < grid_neighbours; ++k) {
+    const int64_t dr = grid_row_step[k], dc = grid_column_step[k];
+    const bool diagonal = dr != 0 && dc != 0;
+    if (diagonal && connectivity == PERTURB_CONNECT_4) continue;
+    const bool corners = diagonal && connectivity == PERTURB_CONNECT_8_NO_CORNER_CUTTING;
+    for (int64_t r = 0; r < h; ++r) {
+      const uint8_t* here = &open[(r + 1) * pitch + 1];
+      const uint8_t* there = here + dr * pitch + dc;
+      const uint8_t* vertical = corners ? here + dr * pitch : there;
+      const uint8_t* horizontal = corners ? here + dc : there;
+      uint8_t* steps = &g.steps[r * w];
+      for (int64_t c = 0; c < w; ++c) steps[c] = (uint8_t)(steps[c] | (here[c] & there[c] & vertical[c] & horizontal[c]) << k);
     }
   }
 
-  std::vector<int32_t> queue(cells), hops(cells, -1);
+  // Breadth first, one level of hops after the other.
+  std::vector<int32_t> queue(g.cells() + 1);  // one to spare: the write below comes before its test
+  std::vector<uint8_t> seen(g.cells(), 0);
   int64_t head = 0, tail = 0;
   queue[tail++] = (int32_t)g.source;
-  hops[g.source] = 0;
-  while (head < tail) {
-    const int64_t v = queue[head++];
-    g.hops = hops[v];
-    for (int k = 0; k < grid_neighbours; ++k) {
-      if (!(g.steps[v] >> k & 1)) continue;
-      const int64_t u = v + grid_row_step[k] * w + grid_column_step[k];
-      if (hops[u] >= 0) continue;
-      hops[u] = hops[v] + 1;
-      queue[tail++] = (int32_t)u;
+  seen[g.source] = 1;
+  int64_t offset[grid_neighbours];
+  for (int k = 0; k < grid_neighbours; ++k) offset[k] = grid_row_step[k] * w + grid_column_step[k];
+  for (g.hops = -1; head < tail; ++g.hops) {
+    for (const int64_t level_end = tail; head < level_end; ++head) {
+      const int64_t v = queue[head];
+      for (unsigned mask = g.steps[v]; mask; mask &= mask - 1) {
+        const int64_t u = v + offset[__builtin_ctz(mask)];
+        queue[tail] = (int32_t)u;
+        if (!seen[u]) ++tail;
+        seen[u] = 1;
+      }
     }
   }
   g.reached = tail;
-  return hops[g.target] >= 0;
+  return seen[g.target] != 0;
 }
 
 }  // namespace perturb
