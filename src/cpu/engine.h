@@ -82,6 +82,20 @@ class sampler {
     oracle_.template for_each<Scores>(count, z_, f);
   }
 
+  // Whether every item of every lane has a nonzero; for_items() then walks the items with all lanes' scores and noise at once.
+  static constexpr bool dense = Oracle<V>::dense;
+
+  // f(item, score, z), vectors over the lanes, of the group just solved. Needs whole rows.
+  template <class F>
+  PERTURB_INLINE void for_items(F&& f) const {
+    row_.with_score([&](auto score) {
+      for (int64_t i = 0; i < c_.n(); ++i) {
+        const typename V::f32 z = V::load(z_ + i * lanes);
+        f(i, score(V{}, i, z), z);
+      }
+    });
+  }
+
   // z of one item of the group just solved.
   PERTURB_INLINE float noise_at(int lane, int64_t item) const {
     if (whole_rows_) return z_[item * lanes + lane];

@@ -87,6 +87,21 @@ struct lanes {
     return _mm_cvtsi128_si64(two) + _mm_extract_epi64(two, 1);
   }
 
+  // AVX2 has neither the conversion nor the product: lane by lane.
+  struct sum64 {
+    int64_t lanes[count] = {};
+  };
+  static PERTURB_INLINE void add_fixed(sum64& sum, f32 x, double scale, u32 w) {
+    float xs[count];
+    int32_t ws[count];
+    store(xs, x);
+    store(ws, w);
+    for (int l = 0; l < count; ++l) sum.lanes[l] += (int64_t)ws[l] * (int64_t)__builtin_llrint((double)xs[l] * scale);
+  }
+  static PERTURB_INLINE void store(int64_t* p, const sum64& sum) {
+    for (int l = 0; l < count; ++l) p[l] = sum.lanes[l];
+  }
+
   static PERTURB_INLINE wide widen(u32 a) { return {a, _mm256_srli_epi64(a, 32)}; }
   static PERTURB_INLINE wide widen1(uint32_t a) {
     const __m256i v = _mm256_set1_epi32((int)a);

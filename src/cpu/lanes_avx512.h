@@ -77,6 +77,21 @@ struct lanes {
     return _mm512_reduce_add_epi64(_mm512_add_epi64(low, high));
   }
 
+  struct sum64 {
+    __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+  };
+  static PERTURB_INLINE void add_fixed(sum64& sum, f32 x, double scale, u32 w) {
+    const __m512d s = _mm512_set1_pd(scale);
+    const __m512i low = _mm512_cvtpd_epi64(_mm512_mul_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), s));
+    const __m512i high = _mm512_cvtpd_epi64(_mm512_mul_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)), s));
+    sum.low = _mm512_add_epi64(sum.low, _mm512_mullo_epi64(low, _mm512_cvtepi32_epi64(_mm512_castsi512_si256(w))));
+    sum.high = _mm512_add_epi64(sum.high, _mm512_mullo_epi64(high, _mm512_cvtepi32_epi64(_mm512_extracti32x8_epi32(w, 1))));
+  }
+  static PERTURB_INLINE void store(int64_t* p, const sum64& sum) {
+    _mm512_storeu_si512(p, sum.low);
+    _mm512_storeu_si512(p + 8, sum.high);
+  }
+
   static PERTURB_INLINE wide widen(u32 a) { return {a, _mm512_srli_epi64(a, 32)}; }
   static PERTURB_INLINE wide widen1(uint32_t a) {
     const __m512i v = _mm512_set1_epi32((int)a);

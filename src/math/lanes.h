@@ -102,6 +102,15 @@ struct scalar_lanes {
   static PERTURB_INLINE unsigned bitmask(mask m) { return m ? 1u : 0u; }
   static PERTURB_INLINE int64_t sum_signed(u32 a) { return (int32_t)a; }  // over lanes
 
+  // Per lane, 64-bit sums of an integer times a real rounded to fixed point: sum += w * round(x * scale), |x * scale| < 2^63.
+  struct sum64 {
+    int64_t lane = 0;
+  };
+  static PERTURB_INLINE void add_fixed(sum64& sum, f32 x, double scale, u32 w) {
+    sum.lane += (int64_t)(int32_t)w * (int64_t)__builtin_llrint((double)x * scale);
+  }
+  static PERTURB_INLINE void store(int64_t* p, const sum64& sum) { *p = sum.lane; }
+
   static PERTURB_INLINE wide widen(u32 a) { return a; }
   static PERTURB_INLINE wide widen1(uint32_t a) { return a; }
   static PERTURB_INLINE wide multiply(wide a, uint32_t b) { return (uint64_t)(uint32_t)a * b; }  // low 32 bits of a

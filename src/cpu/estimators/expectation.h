@@ -14,7 +14,9 @@ struct expectation_estimator {
   static PERTURB_INLINE bool ranks(const call& c) { return c.oracle->kind == oracle_kind::rank; }
   static PERTURB_INLINE int64_t words(const call& c) { return ranks(c) ? 2 * c.m() : c.m(); }
 
-  PERTURB_INLINE expectation_estimator(const call&, arena&) {}
+  PERTURB_INLINE expectation_estimator(const call& c, arena& a) {
+    if (Sampler::dense) coefficients_ = a.take<int32_t>(c.n() * Sampler::lanes);
+  }
 
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
     const call& c = sampler.problem();
@@ -48,10 +50,12 @@ struct expectation_estimator {
         if (want_squares_) squares[item] += coefficient * coefficient;  // n^2 M < 2^63 is checked
         values[lane] += coefficient * to_fixed(score, scale_);
       };
-      if (want_value_) {
-        sampler.template for_each<true>(count, tally);
-      } else {
+      if (!want_value_) {
         sampler.template for_each<false>(count, tally);
+      } else if constexpr (Sampler::dense) {
+        tally_items(sampler, count, counts, squares, values);
+      } else {
+        sampler.template for_each<true>(count, tally);
       }
       for (int l = 0; l < count; ++l) {
         sum.sums[0] += values[l];
@@ -90,6 +94,23 @@ struct expectation_estimator {
   }
 
  private:
+  // The same sums where y has a nonzero for every item: coefficients by item first, then all lanes' values at once.
+  PERTURB_INLINE void tally_items(Sampler& sampler, int count, int64_t* counts, int64_t* squares, int64_t* values) {
+    using V = typename Sampler::V;
+    sampler.template for_each<false>(Sampler::lanes, [&](int lane, int64_t item, int64_t coefficient, float) __attribute__((always_inline)) {
+      coefficients_[item * Sampler::lanes + lane] = (int32_t)coefficient;
+      if (lane >= count) return;
+      counts[item] += coefficient;
+      if (want_squares_) squares[item] += coefficient * coefficient;
+    });
+    typename V::sum64 sum;
+    sampler.for_items([&](int64_t item, auto score, auto) __attribute__((always_inline)) {
+      V::add_fixed(sum, score, scale_, V::load(coefficients_ + item * Sampler::lanes));
+    });
+    V::store(values, sum);
+  }
+
+  int32_t* coefficients_ = nullptr;
   bool want_value_ = false, want_squares_ = false;
   int exponent_ = 0, deviation_exponent_ = 0;
   double scale_ = 1.0;

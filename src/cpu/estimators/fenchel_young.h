@@ -19,6 +19,10 @@ struct fenchel_young_estimator {
   PERTURB_INLINE fenchel_young_estimator(const call& c, arena& a) {
     items_ = a.take<int64_t>(c.m());
     targets_ = a.take<int64_t>(c.m());
+    if (Sampler::dense) {
+      coefficients_ = a.take<int32_t>(c.n() * Sampler::lanes);
+      dense_targets_ = a.take<int32_t>(c.n());
+    }
   }
 
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
@@ -39,6 +43,10 @@ struct fenchel_young_estimator {
       if (!row.counts(i) || t[i] == 0.0f) continue;
       items_[nonzeros_] = i;
       targets_[nonzeros_++] = to_fixed(t[i], coefficient_unit);
+    }
+    by_items_ = Sampler::dense && !c.multiplicative && c.n() <= lookup_rows_limit && (total + (double)c.n() + 1.0) * coefficient_unit < 0x1p30;
+    if (by_items_) {
+      for (int64_t i = 0; i < c.n(); ++i) dense_targets_[i] = (int32_t)to_fixed(t[i], coefficient_unit);
     }
     // Bounds of the two sums over items of |y_i - t_i| times a score, and times a score's derivative in epsilon.
     const double weight = (Sampler::weight(c) + total) * coefficient_unit;
@@ -72,15 +80,22 @@ struct fenchel_young_estimator {
         if (want_loss) loss[lane] += coefficient * to_fixed(cost(c, score), loss_scale);
         if (want_slope) slope[lane] += coefficient * to_fixed(slope_of(row, item, z, score), slope_scale);
       };
-      sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
-        sum.words[item] += coefficient;
-        if (want_loss || want_slope) tally(lane, item, coefficient << fraction_bits_);
-        if (want_factors) add_factor(sampler, lane, item, coefficient, sum.words + c.m());
-      });
-      for (int64_t j = 0; j < nonzeros_; ++j) {
-        for (int l = 0; l < count; ++l) {
-          if (want_loss || want_slope) tally(l, items_[j], -targets_[j]);
-          if (want_factors) add_factor(sampler, l, items_[j], 1, sum.words + 3 * c.m());
+      bool done = false;
+      if constexpr (Sampler::dense) {
+        done = by_items_ && (want_loss || want_slope);
+        if (done) tally_items(sampler, count, loss_scale, slope_scale, sum.words, loss, slope);
+      }
+      if (!done) {
+        sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
+          sum.words[item] += coefficient;
+          if (want_loss || want_slope) tally(lane, item, coefficient << fraction_bits_);
+          if (want_factors) add_factor(sampler, lane, item, coefficient, sum.words + c.m());
+        });
+        for (int64_t j = 0; j < nonzeros_; ++j) {
+          for (int l = 0; l < count; ++l) {
+            if (want_loss || want_slope) tally(l, items_[j], -targets_[j]);
+            if (want_factors) add_factor(sampler, l, items_[j], 1, sum.words + 3 * c.m());
+          }
         }
       }
       for (int l = 0; l < count; ++l) {
@@ -116,6 +131,25 @@ struct fenchel_young_estimator {
   }
 
  private:
+  // Both sums where y has a nonzero for every item: y by item first, then all lanes' (y_i - t_i) times score and slope at once.
+  PERTURB_INLINE void tally_items(Sampler& sampler, int count, double loss_scale, double slope_scale, int64_t* counts, int64_t* loss, int64_t* slope) {
+    using V = typename Sampler::V;
+    const auto& row = sampler.row();
+    sampler.template for_each<false>(Sampler::lanes, [&](int lane, int64_t item, int64_t coefficient, float) __attribute__((always_inline)) {
+      coefficients_[item * Sampler::lanes + lane] = (int32_t)(coefficient << fraction_bits_) - dense_targets_[item];
+      if (lane < count) counts[item] += coefficient;
+    });
+    const bool want_slope = sampler.problem().output[2];
+    typename V::sum64 losses, slopes;
+    sampler.for_items([&](int64_t item, auto score, auto z) __attribute__((always_inline)) {
+      const auto coefficient = V::load(coefficients_ + item * Sampler::lanes);
+      V::add_fixed(losses, score, loss_scale, coefficient);
+      if (want_slope) V::add_fixed(slopes, z, row.c.oracle->noise_sign() * item_factor(row, item) * slope_scale, coefficient);
+    });
+    V::store(loss, losses);
+    V::store(slope, slopes);
+  }
+
   // What a perturbed theta costs or scores: grids clamp at their floor.
   static PERTURB_INLINE float cost(const call& c, float score) {
     if (!c.oracle->grid) return score;
@@ -151,6 +185,9 @@ struct fenchel_young_estimator {
   int64_t* items_ = nullptr;
   int64_t* targets_ = nullptr;
   int64_t nonzeros_ = 0;
+  int32_t* coefficients_ = nullptr;
+  int32_t* dense_targets_ = nullptr;
+  bool by_items_ = false;
   int fraction_bits_ = 0, loss_exponent_ = 0, slope_exponent_ = 0, factor_exponent_ = 0;
 };
 

@@ -3,6 +3,7 @@
 // The interface of every CPU oracle (docs/add-an-oracle.md):
 //   oracle(call, arena, row)         carve scratch
 //   needs_rows(call)                 whether all of the group's noise rows must be kept until the group is done
+//   dense                            whether y has a nonzero for every item, so that sums of the group go item by item in all lanes
 //   begin_row()                      after the row's theta and bounds are known
 //   begin_group(); feed(i0, count, z) in ascending order; solve()
 //   for_each<Scores>(lanes, z, f)    f(lane, item, coefficient, score) for every nonzero of y of the first `lanes` lanes;
@@ -20,6 +21,7 @@ class argmax_oracle {
 
   PERTURB_INLINE argmax_oracle(const call& c, arena&, const row_view<isa>& row) : row_(row), n_(c.n()) {}
 
+  static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
   static PERTURB_INLINE double weight(const call&) { return 1.0; }  // largest sum of |y|
   PERTURB_INLINE void begin_row() {}

@@ -43,6 +43,7 @@ class grid_path_single {
     for (int k = 0; k < grid_neighbours; ++k) offset_[k] = grid_row_step[k] * (int32_t)grid_.width + grid_column_step[k];
   }
 
+  static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call& c) {
     return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
   }
@@ -199,6 +200,7 @@ class grid_path_group {
     }
   }
 
+  static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
   static PERTURB_INLINE double weight(const call& c) { return grid_path_single<scalar_lanes<isa>>::weight(c); }
 

@@ -97,6 +97,7 @@ class rank_group {
     while (((int64_t)1 << item_bits_) < c.n()) ++item_bits_;
   }
 
+  static constexpr bool dense = true;
   static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
   static PERTURB_INLINE double weight(const call& c) { return rank_weight(c); }
   PERTURB_INLINE void begin_row() { order_.begin_row(); }
@@ -195,6 +196,7 @@ class rank_single {
     scratch_ = a.take<uint64_t>(c.n());
   }
 
+  static constexpr bool dense = false;  // one sample gains nothing
   static PERTURB_INLINE bool needs_rows(const call& c) {
     return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
   }

@@ -24,6 +24,7 @@ class top_k_group {
     items_ = a.take<uint32_t>(k_ * L);
   }
 
+  static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
   static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
   PERTURB_INLINE void begin_row() {}
@@ -84,6 +85,7 @@ class top_k_single {
     items_ = a.take<uint32_t>(k_);
   }
 
+  static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
   static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
   PERTURB_INLINE void begin_row() {}
