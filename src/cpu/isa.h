@@ -47,7 +47,9 @@ struct isa_table {
     const bool enough = c.operation != PERTURB_OP_SOLVE && c.samples >= fewest_grouped_samples<Vec>;
     switch (c.oracle->kind) {
       case oracle_kind::argmax: return choose<Estimator, argmax_oracle, argmax_oracle>(enough, f);
-      case oracle_kind::top_k: return choose<Estimator, top_k_group, top_k_single>(enough && top_k_fits_group(c), f);
+      case oracle_kind::top_k:
+        if (top_k_fits_group(c)) return choose<Estimator, top_k_group, top_k_single>(enough, f);
+        return choose<Estimator, top_k_sorted, top_k_single>(enough && top_k_fits_sorted(c), f);
       case oracle_kind::rank: return choose<Estimator, rank_group, rank_single>(enough && rank_fits_group(c), f);
       case oracle_kind::grid_path: break;
     }

@@ -22,8 +22,10 @@ PERTURB_INLINE static bool rank_fits_group(const call& c) { return c.n() <= rank
 template <class Isa>
 class rank_keys {
  public:
-  PERTURB_INLINE rank_keys(const call& c, arena& a, const row_view<Isa>& row) : c_(c), row_(row) {
-    const int64_t packed = c.n() <= rank_packed_limit ? c.n() : 0;
+  // exact_only: never packed.
+  PERTURB_INLINE rank_keys(const call& c, arena& a, const row_view<Isa>& row, bool descending, bool exact_only)
+      : c_(c), row_(row), exact_only_(exact_only), sign_(descending ? -1.0f : 1.0f) {
+    const int64_t packed = !exact_only && c.n() <= rank_packed_limit ? c.n() : 0;
     offset_ = a.take<float>(packed);
     factor_ = a.take<float>(packed);
   }
@@ -31,14 +33,13 @@ class rank_keys {
   PERTURB_INLINE bool packed() const { return packed_; }
 
   PERTURB_INLINE void begin_row() {
-    sign_ = c_.oracle->descending ? -1.0f : 1.0f;
     const int d = (int)c_.noise;
     const double low = row_.theta_low + row_.epsilon_max * noise_low[d], high = row_.theta_high + row_.epsilon_max * noise_high[d];
     const double range = high - low, start = sign_ > 0 ? low : -high;
     // A range that epsilon does not fill leaves its quanta too coarse (masked items at -1e9, say); scores larger than the
     // range have a float rounding coarser than a quantum.
     affine_ = !c_.multiplicative && row_.epsilon_max > 0.0 && range <= 1024.0 * row_.epsilon_max;
-    packed_ = affine_ && c_.n() <= rank_packed_limit && row_.score_bound <= range;
+    packed_ = affine_ && !exact_only_ && c_.n() <= rank_packed_limit && row_.score_bound <= range;
     if (!affine_) return;
     const double scale = (1.0 - 0x1p-18) / range, shift = 1.0 + 0x1p-20;
     score_scale_ = (float)(sign_ * scale);
@@ -75,7 +76,8 @@ class rank_keys {
   const row_view<Isa>& row_;
   float* offset_;
   float* factor_;
-  float sign_ = 1.0f, score_scale_ = 0.0f, score_offset_ = 0.0f;
+  bool exact_only_;
+  float sign_, score_scale_ = 0.0f, score_offset_ = 0.0f;
   bool packed_ = false, affine_ = false;
 };
 
@@ -88,7 +90,9 @@ class rank_group {
   using isa = typename V::isa;
   static constexpr int L = V::count;
 
-  PERTURB_INLINE rank_group(const call& c, arena& a, const row_view<isa>& row) : c_(c), row_(row), order_(c, a, row) {
+  PERTURB_INLINE rank_group(const call& c, arena& a, const row_view<isa>& row) : rank_group(c, a, row, c.oracle->descending, false) {}
+  PERTURB_INLINE rank_group(const call& c, arena& a, const row_view<isa>& row, bool descending, bool exact_only)
+      : c_(c), row_(row), order_(c, a, row, descending, exact_only) {
     padded_ = (c.n() + network_block - 1) / network_block * network_block;
     keys_ = a.take<uint32_t>(padded_ * L);
     scores_ = a.take<float>(c.n() * L);
@@ -123,6 +127,18 @@ class rank_group {
     for (int64_t r = c_.n(); r < padded_; ++r) V::store(keys_ + r * L, V::set1(0xffffffffu));
     sort();
     if (!order_.packed()) put_runs_right();
+  }
+
+  // f(lane, item, score) of the first `count` positions, in exact order only.
+  template <class F>
+  PERTURB_INLINE void first_positions(int64_t count, int lanes, F&& f) const {
+    const uint32_t item_mask = (1u << item_bits_) - 1;
+    for (int64_t p = 0; p < count; ++p) {
+      for (int l = 0; l < lanes; ++l) {
+        const int64_t item = keys_[p * L + l] & item_mask;
+        f(l, item, scores_[item * L + l]);
+      }
+    }
   }
 
   template <bool Scores, class F>
@@ -191,7 +207,7 @@ class rank_single {
  public:
   using isa = typename V::isa;
 
-  PERTURB_INLINE rank_single(const call& c, arena& a, const row_view<isa>& row) : c_(c), row_(row), order_(c, a, row) {
+  PERTURB_INLINE rank_single(const call& c, arena& a, const row_view<isa>& row) : c_(c), row_(row), order_(c, a, row, c.oracle->descending, false) {
     keys_ = a.take<uint64_t>(c.n());
     scratch_ = a.take<uint64_t>(c.n());
   }

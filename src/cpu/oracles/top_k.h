@@ -1,9 +1,11 @@
 // top-k: the k largest scores, ties to the lowest index.
 //
 // top_k_group keeps each lane's k best in sorted rows while items stream by: any n, small k, no storage of scores.
+// top_k_sorted sorts each lane's samples, downwards, with the rank's network: larger k, n up to its limit.
 // top_k_single selects one sample's k best of any n and k by a radix select over the order of the floats.
 #pragma once
 
+#include "cpu/oracles/rank.h"
 #include "cpu/row.h"
 #include "math/order.h"
 
@@ -11,7 +13,12 @@ namespace perturb {
 
 constexpr int64_t top_k_group_limit = 32;
 
-PERTURB_INLINE static bool top_k_fits_group(const call& c) { return c.oracle->k <= top_k_group_limit; }
+PERTURB_INLINE static bool top_k_fits_sorted(const call& c) { return rank_fits_group(c); }
+// Insertions get rare as items stream by, sorting does not: measured, they break even near n = 40 k.
+PERTURB_INLINE static bool top_k_fits_group(const call& c) {
+  const int64_t k = c.oracle->k;
+  return k <= top_k_group_limit && (k <= 8 || 40 * k <= c.n() || !top_k_fits_sorted(c));
+}
 
 template <class V>
 class top_k_group {
@@ -72,6 +79,32 @@ class top_k_group {
   int64_t k_;
   float* scores_;
   uint32_t* items_;
+};
+
+template <class V>
+class top_k_sorted {
+ public:
+  using isa = typename V::isa;
+
+  PERTURB_INLINE top_k_sorted(const call& c, arena& a, const row_view<isa>& row) : sorter_(c, a, row, true, true), k_(c.oracle->k) {}
+
+  static constexpr bool dense = false;
+  static PERTURB_INLINE bool needs_rows(const call&) { return false; }
+  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
+  PERTURB_INLINE void begin_row() { sorter_.begin_row(); }
+  PERTURB_INLINE void begin_group() {}
+  PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) { sorter_.feed(i0, count, z); }
+  PERTURB_INLINE void solve() { sorter_.solve(); }
+
+  // Downwards, equal scores by item: the first k positions.
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_each(int lanes, const float*, F&& f) const {
+    sorter_.first_positions(k_, lanes, [&](int lane, int64_t item, float score) __attribute__((always_inline)) { f(lane, item, (int64_t)1, score); });
+  }
+
+ private:
+  rank_group<V> sorter_;
+  int64_t k_;
 };
 
 template <class V>
