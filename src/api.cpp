@@ -34,10 +34,9 @@ perturb_status not_null(const char* name, const void* pointer) {
 perturb_status unsupported(const char* what) { return fail(PERTURB_ERROR_UNSUPPORTED, "%s is not in this version", what); }
 
 // Grids that refuse negative costs look for one in all samples before anything is written.
-perturb_status refuse_negative(perturb_context& context, const call& c, const plan& p, void* scratch) {
+perturb_status refuse_negative(perturb_context& context, const call& c, void* scratch) {
   int64_t where[3];
   if (!context.cpu->find_negative(c, 0, c.batch * c.samples, scratch, where)) return PERTURB_OK;
-  (void)p;
   return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%lld, %lld]: its perturbed cost in sample %lld is below cost_floor %g, and options.negative is ERROR", (long long)where[0],
               (long long)where[2], (long long)where[1], (double)c.oracle->grid->cost_floor);
 }
@@ -48,7 +47,7 @@ perturb_status execute(perturb_context& context, const call& c) {
   call_scratch scratch(context);
   if (const perturb_status s = scratch.acquire(p.bytes())) return s;
   if (c.oracle->grid && c.oracle->grid->refuse_negative) {
-    if (const perturb_status s = refuse_negative(context, c, p, scratch.memory())) return s;
+    if (const perturb_status s = refuse_negative(context, c, scratch.memory())) return s;
   }
   char* memory = static_cast<char*>(scratch.memory());
   context.pool->run(p.threads, [&](int thread) {
