@@ -12,8 +12,17 @@
 namespace perturb::test {
 
 enum class oracle_kind { argmax, top_k, rank, grid_path };
-enum class inputs { distinct, ties, equal, zeros, huge, costs, cheap };  // cheap: many perturbed costs fall below the floor
-enum class walls { none, random, comb, random_nan };                     // comb: the only way visits half of all cells; nan: in the walls
+enum class inputs {
+  distinct,
+  ties,
+  equal,
+  zeros,
+  huge,
+  costs,
+  cheap,
+  small
+};                                                    // cheap: many perturbed costs fall below the floor; small: 1, 2, 3
+enum class walls { none, random, comb, random_nan };  // comb: the only way visits half of all cells; nan: in the walls
 
 struct test_case {
   std::string name;
@@ -34,6 +43,7 @@ struct test_case {
   perturb_baseline baseline = PERTURB_BASELINE_LEAVE_ONE_OUT;
   float epsilon = 0.5f;
   bool per_item = false;  // with epsilon_per_item, every seventh entry 0
+  bool quiet = false;     // with epsilon_per_item, 0 for all but one item that cannot matter much: ties survive the noise
   int64_t samples = 64, batch = 2;
   int64_t first_row = 0, first_sample = 0;
   uint64_t seed = 42;
@@ -148,6 +158,8 @@ inline float make_value(inputs kind, uint64_t seed, uint64_t i) {
       return uniform_float(seed, i, -1e30, 1e30);
     case inputs::costs:
       return uniform_float(seed, i, 2, 9);
+    case inputs::small:
+      return static_cast<float>(1 + hashed(seed, i) % 3);
     case inputs::cheap:
       return uniform_float(seed, i, -0.2, 1);
   }
@@ -167,6 +179,11 @@ inline std::vector<float> make_theta(const test_case& c, uint64_t salt = 0) {
 
 inline std::vector<float> make_factors(const test_case& c) {
   std::vector<float> factors;
+  if (c.quiet) {
+    factors.assign(c.n, 0.0f);
+    factors[c.is_grid() ? c.source : c.n / 2] = 1;
+    return factors;
+  }
   if (!c.per_item) return factors;
   factors.resize(c.n);
   for (int64_t i = 0; i < c.n; ++i) factors[i] = i % 7 == 3 ? 0.0f : uniform_float(c.seed + 5, i, 0.25, 1.75);
@@ -462,6 +479,30 @@ inline std::vector<test_case> cases() {
   c = list.grid_case(8, 9);
   c.samples = 1;
   list.add(c, "one_sample");
+
+  // ties that survive the noise: all scores but one stay as they are (for paths: all costs but an uncounted source's), so that the rule
+  // for ties shows in perturbed solves too
+  for (int64_t n : {5, 17, 100, 128, 512, 600}) {
+    for (test_case tied : {list.argmax_case(n, inputs::ties), list.top_k_case(n, (n + 1) / 2, inputs::ties),
+                           list.rank_case(n, 0, 1, inputs::ties), list.rank_case(n, 1, 0, inputs::ties)}) {
+      tied.quiet = true;
+      list.add(tied, "quiet_ties");
+    }
+  }
+  for (perturb_connectivity connectivity : connectivities)
+    for (float factor : {1.0f, 1.5f, 2.0f})
+      for (walls wall : {walls::none, walls::random}) {
+        if (connectivity == PERTURB_CONNECT_4 && factor != 1) continue;
+        c = list.grid_case(9, 11, connectivity);
+        c.theta = inputs::small;
+        c.quiet = true;
+        c.epsilon = 0.01f;
+        c.count_source = 0;
+        c.diagonal_factor = factor;
+        c.wall = wall;
+        c.source = 40;
+        list.add(c, "quiet_ties_connect" + std::to_string(connectivity));
+      }
   return list.all;
 }
 

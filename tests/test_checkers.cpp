@@ -119,6 +119,8 @@ TEST(checkers, ranks) {
   }
   // Equal scores in the wrong order, at tolerance 0; a swap within the tolerance is what the header allows.
   EXPECT_GE(reference::rank_fault({1, 1}, std::vector<float>{2, 1}.data(), false, 1, 0), 0);
+  EXPECT_GE(reference::rank_fault({1, 1}, std::vector<float>{2, 1}.data(), false, 1, 1e-3), 0) << "equal scores, the higher index first";
+  EXPECT_GE(reference::rank_fault({1, 1}, std::vector<float>{2, 1}.data(), true, 1, 1e-3), 0) << "likewise, descending";
   EXPECT_EQ(reference::rank_fault({1, 1 + 1e-7}, std::vector<float>{2, 1}.data(), false, 1, 2e-7), -1);
   // Many small inversions may not add up to a large one.
   EXPECT_GE(reference::rank_fault({3e-7, 2e-7, 1e-7, 0}, std::vector<float>{1, 2, 3, 4}.data(), false, 1, 2e-7), 0);
@@ -152,6 +154,21 @@ TEST(checkers, paths) {
   for (int64_t i : {0, 5, 10, 15, 16, 17, 18, 19}) detour[i] = 1;
   rejects(solves(c, &map, cost, 0, detour.data()), "a detour");
   EXPECT_GT(*reference::marked_path_cost(map, steps, distance, detour.data()), distance[19] * 1.001);
+  // Another path of the same cost than the one that the rule for ties picks.
+  test_case tied = c;
+  tied.theta = inputs::small;
+  tied.quiet = true;
+  const std::vector<double> ones_everywhere(20, 1.0);
+  const auto tied_steps = reference::make_steps(map, ones_everywhere);
+  std::vector<float> tied_path = reference::walk_back(map, tied_steps, reference::distances(map, tied_steps));
+  accepts(solves(tied, &map, ones_everywhere, 0, tied_path.data()), "the path of the rule");
+  std::vector<float> other_path(20);
+  for (int64_t i : {0, 1, 7, 13, 19}) other_path[i] = 1;
+  if (other_path == tied_path) {
+    other_path.assign(20, 0.0f);
+    for (int64_t i : {0, 6, 12, 18, 19}) other_path[i] = 1;
+  }
+  rejects(solves(tied, &map, ones_everywhere, 0, other_path.data()), "another path of the same cost");
   // A cell shifted so that the path cuts a corner, where that is forbidden.
   reference::grid strict{2, 2, 0, 3, PERTURB_CONNECT_8_NO_CORNER_CUTTING, 1, true, {1, 0, 1, 1}};
   const auto ones = reference::make_steps(strict, {1, 1, 1, 1});

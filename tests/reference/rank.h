@@ -34,9 +34,10 @@ std::vector<float> rank_sorted(const Score* score, int64_t n, bool descending, i
   return y;
 }
 
-// Whether y is a permutation of base..base+n-1 that orders the scores, items closer than `tolerance` being allowed to be exchanged.
-// Returns the index of an item at fault, or -1.
-inline int64_t rank_fault(const std::vector<double>& score, const float* y, bool descending, int64_t base, double tolerance) {
+// Whether y is a permutation of base..base+n-1 that orders the scores, items closer than `tolerance` being allowed to be exchanged, but
+// not equal ones where `ties` is set: there the lower index has the lower rank. Returns the index of an item at fault, or -1.
+inline int64_t rank_fault(const std::vector<double>& score, const float* y, bool descending, int64_t base, double tolerance,
+                          bool ties = true) {
   const int64_t n = static_cast<int64_t>(score.size());
   std::vector<int64_t> at(n, -1);
   for (int64_t i = 0; i < n; ++i) {
@@ -48,9 +49,14 @@ inline int64_t rank_fault(const std::vector<double>& score, const float* y, bool
   for (int64_t r = 0; r < n; ++r) {
     const double s = descending ? -score[at[r]] : score[at[r]];
     if (r > 0 && s < highest - tolerance) return at[r];
-    if (r > 0 && tolerance == 0 && s == highest && at[r] < at[r - 1]) return at[r];
     highest = r == 0 ? s : std::max(highest, s);
   }
+  if (!ties) return -1;
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), int64_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return score[a] < score[b]; });
+  for (int64_t i = 1; i < n; ++i)
+    if (score[order[i]] == score[order[i - 1]] && y[order[i]] < y[order[i - 1]]) return order[i];
   return -1;
 }
 
