@@ -103,7 +103,7 @@ constexpr int64_t items_limit = INT32_MAX;
 uint32_t perturb_version(void) { return PERTURB_VERSION; }
 
 const char* perturb_status_name(perturb_status status) {
-  switch (status) {
+  switch (enum_number(status)) {
 #define PERTURB_NAME(name) \
   case name: return #name
     PERTURB_NAME(PERTURB_OK);
@@ -266,8 +266,7 @@ perturb_status perturb_workspace_size(const perturb_context* context, perturb_op
                                       int64_t batch, size_t* bytes) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("context", context)) return s;
-    if ((int)operation < PERTURB_OP_SOLVE || operation > PERTURB_OP_SPO_PLUS)
-      return fail(PERTURB_ERROR_INVALID_ARGUMENT, "operation: expected 0 to 9, got %d", (int)operation);
+    if (const perturb_status s = check_size("operation", enum_number(operation), PERTURB_OP_SOLVE, PERTURB_OP_SPO_PLUS)) return s;
     if (operation >= PERTURB_OP_LPGD) return unsupported("this operation");
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     if (const perturb_status s = not_null("bytes", bytes)) return s;

@@ -112,15 +112,15 @@ perturb_status check_theta(const call& c) {
 
 perturb_status check_context_options(const perturb_context_options* options) {
   if (const perturb_status s = check_struct("options", options)) return s;
-  if (options->backend != PERTURB_BACKEND_AUTO && options->backend != PERTURB_BACKEND_CPU && options->backend != PERTURB_BACKEND_CUDA)
-    return invalid("%s: expected AUTO, CPU or CUDA, got %lld", "options.backend", options->backend);
+  const int backend = enum_number(options->backend);
+  if (backend < PERTURB_BACKEND_AUTO || backend > PERTURB_BACKEND_CUDA) return invalid("%s: expected AUTO (0), CPU (1) or CUDA (2), got %lld", "options.backend", backend);
   if (options->device < -1) return invalid("%s: expected -1 or a CUDA ordinal, got %lld", "options.device", options->device);
   if (options->threads < 0 || options->threads > 1024) return invalid("%s: expected 0 to 1024, got %lld", "options.threads", options->threads);
   if (!options->host_allocator.allocate != !options->host_allocator.deallocate)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.host_allocator: set both allocate and deallocate, or neither");
   if (!options->device_allocator.allocate != !options->device_allocator.deallocate)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.device_allocator: set both allocate and deallocate, or neither");
-  if (options->backend == PERTURB_BACKEND_CUDA) return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "options.backend: this library was built without CUDA");
+  if (backend == PERTURB_BACKEND_CUDA) return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "options.backend: this library was built without CUDA");
   if (options->stream) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.stream: a CPU context has no stream; expected NULL");
   return PERTURB_OK;
 }
@@ -134,16 +134,17 @@ perturb_status check_grid_options(const perturb_grid_path_options* options) {
   if (const perturb_status s = check_struct("options", options)) return s;
   if (const perturb_status s = check_size("options.height", options->height, 1, 4096)) return s;
   if (const perturb_status s = check_size("options.width", options->width, 1, 4096)) return s;
-  if (options->connectivity != PERTURB_CONNECT_4 && options->connectivity != PERTURB_CONNECT_8 && options->connectivity != PERTURB_CONNECT_8_NO_CORNER_CUTTING)
-    return invalid("%s: expected 4, 8 or 80 (8 without corner cutting), got %lld", "options.connectivity", options->connectivity);
+  const int connectivity = enum_number(options->connectivity), negative = enum_number(options->negative);
+  if (connectivity != PERTURB_CONNECT_4 && connectivity != PERTURB_CONNECT_8 && connectivity != PERTURB_CONNECT_8_NO_CORNER_CUTTING)
+    return invalid("%s: expected 4, 8 or 80 (8 without corner cutting), got %lld", "options.connectivity", connectivity);
   if (!(options->diagonal_factor >= 1.0f && options->diagonal_factor <= 2.0f))
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.diagonal_factor: expected 1 to 2, got %g", (double)options->diagonal_factor);
   if (const perturb_status s = check_size("options.count_source", options->count_source, 0, 1)) return s;
   const int64_t cells = options->height * options->width;
   if (const perturb_status s = check_size("options.source", options->source, 0, cells - 1)) return s;
   if (const perturb_status s = check_size("options.target", options->target, 0, cells - 1)) return s;
-  if (options->negative != PERTURB_NEGATIVE_CLAMP && options->negative != PERTURB_NEGATIVE_ERROR)
-    return invalid("%s: expected CLAMP (0) or ERROR (1), got %lld", "options.negative", options->negative);
+  if (negative != PERTURB_NEGATIVE_CLAMP && negative != PERTURB_NEGATIVE_ERROR)
+    return invalid("%s: expected CLAMP (0) or ERROR (1), got %lld", "options.negative", negative);
   if (!(options->cost_floor > 0.0f && std::isfinite(options->cost_floor)))
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.cost_floor: expected a finite number > 0, got %g", (double)options->cost_floor);
   return PERTURB_OK;
@@ -151,24 +152,24 @@ perturb_status check_grid_options(const perturb_grid_path_options* options) {
 
 perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, call& c) {
   if (const perturb_status s = check_struct("noise", noise)) return s;
-  if ((int)noise->distribution < PERTURB_NORMAL || noise->distribution > PERTURB_SUM_OF_GAMMA)
-    return invalid("%s: expected 0 to 4, got %lld", "noise.distribution", (long long)noise->distribution);
-  if ((int)noise->mode < PERTURB_ADDITIVE || noise->mode > PERTURB_MULTIPLICATIVE) return invalid("%s: expected 0 or 1, got %lld", "noise.mode", (long long)noise->mode);
+  const int kind = enum_number(noise->distribution), mode = enum_number(noise->mode);
+  const int sampling = enum_number(noise->sampling), baseline = enum_number(noise->baseline);
+  if (kind < PERTURB_NORMAL || kind > PERTURB_SUM_OF_GAMMA) return invalid("%s: expected 0 to 4, got %lld", "noise.distribution", kind);
+  if (mode < PERTURB_ADDITIVE || mode > PERTURB_MULTIPLICATIVE) return invalid("%s: expected 0 or 1, got %lld", "noise.mode", mode);
   if (!(noise->epsilon >= 0.0f && std::isfinite(noise->epsilon)))
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.epsilon: expected a finite number >= 0, got %g", (double)noise->epsilon);
   if (const perturb_status s = check_size("noise.samples", noise->samples, 1, index_limit)) return s;
   if (const perturb_status s = check_size("noise.first_sample", noise->first_sample, 0, index_limit - noise->samples)) return s;
   if (const perturb_status s = check_size("batch", batch, 0, index_limit)) return s;
   if (const perturb_status s = check_size("noise.first_row", noise->first_row, 0, index_limit - batch)) return s;
-  if ((int)noise->sampling < PERTURB_SAMPLING_IID || noise->sampling > PERTURB_SAMPLING_LATIN)
-    return invalid("%s: expected 0 to 2, got %lld", "noise.sampling", (long long)noise->sampling);
-  if ((int)noise->baseline < PERTURB_BASELINE_LEAVE_ONE_OUT || noise->baseline > PERTURB_BASELINE_UNPERTURBED)
-    return invalid("%s: expected 0 to 2, got %lld", "noise.baseline", (long long)noise->baseline);
-  if (noise->distribution == PERTURB_SUM_OF_GAMMA) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: SUM_OF_GAMMA is not in this version");
-  if (noise->mode == PERTURB_MULTIPLICATIVE && noise->distribution != PERTURB_NORMAL)
-    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.mode: MULTIPLICATIVE needs NORMAL noise, got distribution %d", (int)noise->distribution);
-  if (noise->sampling != PERTURB_SAMPLING_IID) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: only IID is in this version, got %d", (int)noise->sampling);
-  if (noise->baseline == PERTURB_BASELINE_UNPERTURBED) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.baseline: UNPERTURBED is not in this version");
+  if (sampling < PERTURB_SAMPLING_IID || sampling > PERTURB_SAMPLING_LATIN) return invalid("%s: expected 0 to 2, got %lld", "noise.sampling", sampling);
+  if (baseline < PERTURB_BASELINE_LEAVE_ONE_OUT || baseline > PERTURB_BASELINE_UNPERTURBED)
+    return invalid("%s: expected 0 to 2, got %lld", "noise.baseline", baseline);
+  if (kind == PERTURB_SUM_OF_GAMMA) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: SUM_OF_GAMMA is not in this version");
+  if (mode == PERTURB_MULTIPLICATIVE && kind != PERTURB_NORMAL)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.mode: MULTIPLICATIVE needs NORMAL noise, got distribution %d", kind);
+  if (sampling != PERTURB_SAMPLING_IID) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: only IID is in this version, got %d", sampling);
+  if (baseline == PERTURB_BASELINE_UNPERTURBED) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.baseline: UNPERTURBED is not in this version");
   if (noise->sum_of_gamma_k != 0 || noise->sum_of_gamma_terms != 0)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.sum_of_gamma_k, sum_of_gamma_terms: expected 0 unless the distribution is SUM_OF_GAMMA");
   if (noise->epsilon_per_item) {
@@ -178,9 +179,9 @@ perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n,
         return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.epsilon_per_item[%" PRId64 "]: expected a finite number >= 0, got %g", i, (double)e);
     }
   }
-  c.noise = (distribution)noise->distribution;
-  c.multiplicative = noise->mode == PERTURB_MULTIPLICATIVE;
-  c.leave_one_out = noise->baseline == PERTURB_BASELINE_LEAVE_ONE_OUT;
+  c.noise = (distribution)kind;
+  c.multiplicative = mode == PERTURB_MULTIPLICATIVE;
+  c.leave_one_out = baseline == PERTURB_BASELINE_LEAVE_ONE_OUT;
   c.epsilon = noise->epsilon;
   c.epsilon_per_item = noise->epsilon_per_item;
   c.samples = noise->samples;

@@ -1,10 +1,21 @@
 // Argument checks: every bad argument is found here, before any work, and named in one sentence.
 #pragma once
 
+#include <cstring>
+
 #include "backend.h"
 #include "perturb/perturb.h"
 
 namespace perturb {
+
+// The number in an enum that a caller set, which may be none of its enumerators: reading it as the enum would be undefined.
+template <class Enum>
+int enum_number(const Enum& value) {
+  int number;
+  static_assert(sizeof number == sizeof value);
+  std::memcpy(&number, &value, sizeof number);
+  return number;
+}
 
 perturb_status check_context_options(const perturb_context_options* options);
 perturb_status check_size(const char* name, int64_t value, int64_t lowest, int64_t highest);

@@ -25,18 +25,19 @@ void* counted_new(size_t bytes, size_t alignment) {
 }  // namespace
 
 // All replaceable forms funnel into these (the array, nothrow and sized forms of the standard library call them).
-void* operator new(size_t bytes) { return counted_new(bytes, 0); }
-void* operator new[](size_t bytes) { return counted_new(bytes, 0); }
-void* operator new(size_t bytes, std::align_val_t alignment) { return counted_new(bytes, static_cast<size_t>(alignment)); }
-void* operator new[](size_t bytes, std::align_val_t alignment) { return counted_new(bytes, static_cast<size_t>(alignment)); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+// Not inlined: the compiler would take new and free for a mismatched pair.
+[[gnu::noinline]] void* operator new(size_t bytes) { return counted_new(bytes, 0); }
+[[gnu::noinline]] void* operator new[](size_t bytes) { return counted_new(bytes, 0); }
+[[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t alignment) { return counted_new(bytes, static_cast<size_t>(alignment)); }
+[[gnu::noinline]] void* operator new[](size_t bytes, std::align_val_t alignment) { return counted_new(bytes, static_cast<size_t>(alignment)); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace perturb::test {
 namespace {
