@@ -22,14 +22,30 @@ void* counted_new(size_t bytes, size_t alignment) {
   return memory;
 }
 
+void* counted_or_null(size_t bytes, size_t alignment) noexcept {
+  try {
+    return counted_new(bytes, alignment);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 }  // namespace
 
-// All replaceable forms funnel into these (the array, nothrow and sized forms of the standard library call them).
+// All replaceable forms: a sanitizer brings its own of those that are left out, and would see mismatched pairs.
 // Not inlined: the compiler would take new and free for a mismatched pair.
 [[gnu::noinline]] void* operator new(size_t bytes) { return counted_new(bytes, 0); }
 [[gnu::noinline]] void* operator new[](size_t bytes) { return counted_new(bytes, 0); }
 [[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t alignment) { return counted_new(bytes, static_cast<size_t>(alignment)); }
 [[gnu::noinline]] void* operator new[](size_t bytes, std::align_val_t alignment) { return counted_new(bytes, static_cast<size_t>(alignment)); }
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return counted_or_null(bytes, 0); }
+[[gnu::noinline]] void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return counted_or_null(bytes, 0); }
+[[gnu::noinline]] void* operator new(size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, static_cast<size_t>(alignment));
+}
+[[gnu::noinline]] void* operator new[](size_t bytes, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  return counted_or_null(bytes, static_cast<size_t>(alignment));
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
