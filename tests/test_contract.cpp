@@ -1,3 +1,4 @@
+// One long table of refusals: every argument of every function is wrong once, and kept in one file so that a missing one shows.
 // Bad arguments of every kind to every function: the right status, a sentence that names the argument, outputs untouched, and a context
 // that works as before. test_contract_memory.cpp has allocation and workspace, test_contract_threads.cpp contexts side by side.
 #include <gtest/gtest.h>

@@ -2,7 +2,7 @@
 //
 // y is an integer, so both are exact integer sums once the noise scores are: <u/eps, S> is one fma chain over ascending items per
 // sample and then fixed point of 52 bits, summed in halves of 26; S is fixed point of 22 fractional bits for the Jacobian.
-// y is centred at the unperturbed solution before anything is divided, so a y that never moves gives exactly 0.
+// Leave-one-out centres y at the unperturbed solution before anything is divided: a y that never leaves it gives exactly 0.
 #pragma once
 
 #include "cpu/estimators/vjp.h"
