@@ -287,8 +287,8 @@ TEST(accuracy, ranges_and_finiteness) {
         float z[4], s[4];
         values_of(d, w, other, z, s);
         for (int j = 0; j < 4; ++j) {
-          ASSERT_TRUE(z[j] >= noise_low[(int)d] && z[j] <= noise_high[(int)d]) << name << " " << w << " " << z[j];
-          ASSERT_TRUE(std::fabs(s[j]) < (double)(1 << score_bits[(int)d])) << name << " " << w << " " << s[j];
+          ASSERT_TRUE(z[j] >= noise_low(d) && z[j] <= noise_high(d)) << name << " " << w << " " << z[j];
+          ASSERT_TRUE(std::fabs(s[j]) < (double)(1 << score_bits(d))) << name << " " << w << " " << s[j];
           ASSERT_TRUE(std::fpclassify(z[j]) != FP_SUBNORMAL && std::fpclassify(s[j]) != FP_SUBNORMAL) << name << " " << w;
         }
         count(12);
@@ -382,7 +382,7 @@ TEST(limbs, sums_are_the_exact_products) {
   uint32_t x = 5;
   auto next = [&] { return x = x * 1664525u + 1013904223u; };
   for (const auto& [name, d] : distributions) {
-    const int b = score_bits[(int)d];
+    const int b = score_bits(d);
     for (int t = 0; t < 2000; ++t) {
       float z[4], s[4];
       values_of(d, next(), next(), z, s);

@@ -50,7 +50,6 @@ class sampler {
   PERTURB_INLINE const call& problem() const { return c_; }
   PERTURB_INLINE const row_view<isa>& row() const { return row_; }
   PERTURB_INLINE const Source& source() const { return source_; }
-  PERTURB_INLINE static double weight(const call& c) { return Oracle<V>::weight(c); }
 
   // Solves samples first..first+lanes-1 (local numbers); silent: with z = 0 in every lane, the row's unperturbed centre.
   PERTURB_NOINLINE void solve(int64_t first, bool silent) {

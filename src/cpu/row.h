@@ -1,28 +1,15 @@
 // One row of a call: its theta, its amplitudes, the perturbed score of an item, and the bounds that fixed-point scales need.
 #pragma once
 
-#include <cfloat>
 #include <cmath>
 #include <cstdint>
 
 #include "backend.h"
 #include "cpu/arena.h"
-#include "math/fixed.h"
+#include "math/scales.h"
+#include "math/score.h"
 
 namespace perturb {
-
-// theta + eps z, rounded once; eps carries the oracle's noise sign.
-template <class V>
-PERTURB_INLINE typename V::f32 additive_score(float theta, float epsilon, typename V::f32 z) {
-  return V::fma(V::set1(epsilon), z, V::set1(theta));
-}
-
-// theta exp(eps z - eps^2/2), kept finite.
-template <class V>
-PERTURB_INLINE typename V::f32 multiplicative_score(float theta, float epsilon, typename V::f32 z) {
-  const typename V::f32 score = V::mul(V::set1(theta), multiplicative_factor<V>(z, epsilon, -0.5f * (epsilon * epsilon)));
-  return V::min(V::max(score, V::set1(-FLT_MAX)), V::set1(FLT_MAX));
-}
 
 template <class Isa>
 struct row_view {
@@ -35,10 +22,8 @@ struct row_view {
   float* epsilon = nullptr;  // eps_i, signed when additive; one entry, or n
   int64_t stride = 0;        // of epsilon: 0 or 1
 
-  double epsilon_max = 0.0;             // of |eps_i|
-  double theta_low = 0.0, theta_high = 0.0;
-  double score_bound = 0.0;             // of |perturbed score|
-  double deviation_bound = 0.0;         // of |perturbed score - score without noise|
+  double epsilon_max = 0.0;  // of |eps_i|
+  row_bounds bounds = {};
 
   PERTURB_INLINE row_view(const call& call_, arena& a) : c(call_) {
     stride = c.epsilon_per_item ? 1 : 0;
@@ -47,6 +32,13 @@ struct row_view {
 
   PERTURB_INLINE bool counts(int64_t i) const { return !c.oracle->grid || c.oracle->grid->passable[i]; }
   PERTURB_INLINE float amplitude(int64_t i) const { return epsilon[i * stride]; }
+  // The largest sum of |y|.
+  PERTURB_INLINE double weight() const {
+    const grid* g = c.oracle->grid.get();
+    return oracle_weight(c.oracle->kind, c.n(), c.oracle->k, g ? g->reached : 0, g ? g->diagonal_factor : 1.0f);
+  }
+  // math/scales.h; 0 also where an item does not count.
+  PERTURB_INLINE double derivative_amplitude(int64_t i) const { return counts(i) ? perturb::derivative_amplitude(c.multiplicative, amplitude(i), theta[i]) : 0.0; }
 
   // Once per call: amplitudes do not depend on the row.
   PERTURB_NOINLINE void begin_call() {
@@ -63,25 +55,13 @@ struct row_view {
     b = b_;
     row = (uint32_t)(c.first_row + b);
     theta = c.theta + b * c.n();
-    theta_low = HUGE_VAL;
-    theta_high = -HUGE_VAL;
+    double theta_low = HUGE_VAL, theta_high = -HUGE_VAL;
     for (int64_t i = 0; i < c.n(); ++i) {
       if (!counts(i)) continue;
       if (theta[i] < theta_low) theta_low = theta[i];
       if (theta[i] > theta_high) theta_high = theta[i];
     }
-    const double magnitude = -theta_low > theta_high ? -theta_low : theta_high;
-    const int d = (int)c.noise;
-    const double reach = epsilon_max * (noise_high[d] > -noise_low[d] ? noise_high[d] : -noise_low[d]);
-    if (c.multiplicative) {
-      const double factor = 1.001 * exponential_function<scalar>(reach > 88.0 ? 88.0f : (float)reach);
-      score_bound = magnitude * factor > FLT_MAX ? FLT_MAX : magnitude * factor;
-      deviation_bound = 2.0 * score_bound;
-    } else {
-      score_bound = magnitude + reach;
-      deviation_bound = reach;
-    }
-    if (c.oracle->grid && score_bound < c.oracle->grid->cost_floor) score_bound = c.oracle->grid->cost_floor;
+    bounds = make_row_bounds<Isa>(c.noise, c.multiplicative, epsilon_max, theta_low, theta_high, c.oracle->grid ? c.oracle->grid->cost_floor : 0.0);
   }
 
   // The perturbed score of one item for one z: the same bits as the vector forms.

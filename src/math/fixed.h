@@ -24,6 +24,12 @@ static PERTURB_INLINE int scale_exponent(double bound, int bits) {
 static PERTURB_INLINE double power_of_two(int e) { return std::ldexp(1.0, e); }
 
 // Round to nearest, ties to even, of x * scale; |x * scale| < 2^63. The product is exact: scale is a power of two.
-static PERTURB_INLINE int64_t to_fixed(double x, double scale) { return __builtin_llrint(x * scale); }
+static PERTURB_INLINE int64_t to_fixed(double x, double scale) {
+#if defined(__CUDA_ARCH__)
+  return __double2ll_rn(x * scale);
+#else
+  return __builtin_llrint(x * scale);
+#endif
+}
 
 }  // namespace perturb

@@ -31,9 +31,15 @@ PERTURB_INLINE void compare_exchange(typename V::u32& low, typename V::u32& high
   low = smaller;
 }
 
+// Constants of their own: device code reads no host array.
+template <size_t I>
+struct green_comparator {
+  static constexpr int low = green_network[I].low, high = green_network[I].high;
+};
+
 template <class V, size_t... I>
 PERTURB_INLINE void apply_green(typename V::u32* r, std::index_sequence<I...>) {
-  (compare_exchange<V>(r[green_network[I].low], r[green_network[I].high]), ...);
+  (compare_exchange<V>(r[green_comparator<I>::low], r[green_comparator<I>::high]), ...);
 }
 
 // One stage of half-cleaners of distance `distance` within 16 rows.

@@ -12,10 +12,11 @@ namespace perturb {
 
 enum class distribution : int { normal = 0, gumbel = 1, logistic = 2, laplace = 3 };
 
-// |z| bounds, and the power of two above |S|: what fixed-point scales are made from before any sample is drawn.
-constexpr double noise_low[4] = {-6.77, -3.14, -22.88, -22.19};
-constexpr double noise_high[4] = {6.77, 22.88, 22.88, 22.19};
-constexpr int score_bits[4] = {3, 5, 1, 1};
+// Bounds of z and the power of two above |S|: what fixed-point scales are made from before any sample is drawn.
+// Functions, not tables: device code reads no host arrays.
+static PERTURB_INLINE double noise_high(distribution d) { return d == distribution::normal ? 6.77 : d == distribution::laplace ? 22.19 : 22.88; }
+static PERTURB_INLINE double noise_low(distribution d) { return d == distribution::gumbel ? -3.14 : -noise_high(d); }
+static PERTURB_INLINE int score_bits(distribution d) { return d == distribution::normal ? 3 : d == distribution::gumbel ? 5 : 1; }
 
 // Horner by fma, highest coefficient first.
 template <class V>

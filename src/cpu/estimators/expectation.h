@@ -22,11 +22,9 @@ struct expectation_estimator {
     const call& c = sampler.problem();
     want_value_ = c.output[2] || c.output[3];
     want_squares_ = c.output[1] && ranks(c);
-    exponent_ = value_exponent(sampler);
-    scale_ = power_of_two(exponent_);
+    scales_ = make_value_scales(sampler.row().weight(), sampler.row().bounds);
+    scale_ = power_of_two(scales_.exponent);
     if (!c.output[3]) return;
-    deviation_exponent_ = scale_exponent(Sampler::weight(c) * sampler.row().deviation_bound, 30);
-    if (deviation_exponent_ > exponent_) deviation_exponent_ = exponent_;
     sampler.solve(0, true);
     centre_ = 0;
     sampler.template for_each<true>(1, [&](int, int64_t, int64_t coefficient, float score) { centre_ += coefficient * to_fixed(score, scale_); });
@@ -36,7 +34,7 @@ struct expectation_estimator {
     const call& c = sampler.problem();
     int64_t* counts = sum.words;
     int64_t* squares = sum.words + c.m();
-    const double to_deviation = power_of_two(deviation_exponent_ - exponent_);
+    const double to_deviation = power_of_two(scales_.deviation_exponent - scales_.exponent);
     for (int64_t m = first; m < last; m += Sampler::lanes) {
       const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
       sampler.solve(m, false);
@@ -67,30 +65,16 @@ struct expectation_estimator {
     }
   }
 
-  // sqrt(variance / M) from M, the sum and the sum of squares in one unit; +infinity for one sample.
-  static PERTURB_INLINE double standard_error(double samples, double sum, double squares) {
-    if (samples < 2.0) return HUGE_VAL;
-    const double spread = squares - sum * sum / samples;
-    return spread > 0.0 ? __builtin_sqrt(spread / (samples * (samples - 1.0))) : 0.0;
-  }
-
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
-    const double samples = (double)c.samples;
     float* mean = c.output[0] + sum.b * c.m();
-    for (int64_t i = 0; i < c.m(); ++i) mean[i] = (float)((double)sum.words[i] / samples);
+    for (int64_t i = 0; i < c.m(); ++i) mean[i] = expectation_mean(sum.words[i], c.samples);
     if (float* error = c.output[1]) {
       error += sum.b * c.m();
-      for (int64_t i = 0; i < c.m(); ++i) {
-        // Exact integers: M sum y^2 - (sum y)^2, so that a constant y has error 0.
-        const int128 count = sum.words[i], square = ranks(c) ? sum.words[c.m() + i] : sum.words[i];
-        const double spread = (double)(square * c.samples - count * count);
-        error[i] = c.samples < 2 ? HUGE_VALF : (float)__builtin_sqrt(spread / (samples * samples * (samples - 1.0)));
-      }
+      for (int64_t i = 0; i < c.m(); ++i) error[i] = expectation_error(sum.words[i], sum.words[ranks(c) ? c.m() + i : i], c.samples);
     }
-    if (c.output[2]) c.output[2][sum.b] = (float)((double)sum.sums[0] / samples * power_of_two(-exponent_));
-    if (c.output[3])
-      c.output[3][sum.b] = (float)(standard_error(samples, (double)sum.sums[1], (double)sum.sums[2]) * power_of_two(-deviation_exponent_));
+    if (c.output[2]) c.output[2][sum.b] = value_mean(sum.sums[0], c.samples, scales_.exponent);
+    if (c.output[3]) c.output[3][sum.b] = value_error(sum.sums[1], sum.sums[2], c.samples, scales_.deviation_exponent);
   }
 
  private:
@@ -112,7 +96,7 @@ struct expectation_estimator {
 
   int32_t* coefficients_ = nullptr;
   bool want_value_ = false, want_squares_ = false;
-  int exponent_ = 0, deviation_exponent_ = 0;
+  value_scales scales_ = {};
   double scale_ = 1.0;
   int64_t centre_ = 0;
 };

@@ -30,14 +30,20 @@ struct fenchel_young_estimator {
     const auto& row = sampler.row();
     const float* t = c.operand + row.b * c.m();
     bool integers = true;
-    double total = 0.0;
+    double largest = 0.0, factor = 0.0;
     for (int64_t i = 0; i < c.m(); ++i) {
       if (!row.counts(i)) continue;
       integers = integers && t[i] == __builtin_rintf(t[i]);
-      total += t[i] < 0 ? -(double)t[i] : (double)t[i];
+      largest = larger(largest, magnitude(t[i]));
     }
-    fraction_bits_ = integers ? 0 : 16;
-    const double coefficient_unit = power_of_two(fraction_bits_);
+    const double unit = magnitude_unit(largest);
+    int64_t terms = 0;
+    for (int64_t i = 0; i < c.m(); ++i)
+      if (row.counts(i)) terms += magnitude_term(t[i], unit);
+    const double total = magnitude_sum(terms, largest);
+    for (int64_t i = 0; i < (row.stride ? c.n() : 1); ++i) factor = larger(factor, item_factor(row, i));
+    scales_ = make_fenchel_young_scales<typename Sampler::isa>(row.weight(), row.bounds, c.noise, c.multiplicative, integers, total, factor);
+    const double coefficient_unit = power_of_two(scales_.fraction_bits);
     nonzeros_ = 0;
     for (int64_t i = 0; i < c.m(); ++i) {
       if (!row.counts(i) || t[i] == 0.0f) continue;
@@ -48,26 +54,12 @@ struct fenchel_young_estimator {
     if (by_items_) {
       for (int64_t i = 0; i < c.n(); ++i) dense_targets_[i] = (int32_t)to_fixed(t[i], coefficient_unit);
     }
-    // Bounds of the two sums over items of |y_i - t_i| times a score, and times a score's derivative in epsilon.
-    const double weight = (Sampler::weight(c) + total) * coefficient_unit;
-    loss_exponent_ = scale_exponent(weight * row.score_bound, 61);
-    const int d = (int)c.noise;
-    const double reach = noise_high[d] > -noise_low[d] ? noise_high[d] : -noise_low[d];
-    double factor = 0.0;
-    for (int64_t i = 0; i < (row.stride ? c.n() : 1); ++i) {
-      const double f = item_factor(row, i);
-      factor = f > factor ? f : factor;
-    }
-    const double slope = c.multiplicative ? row.score_bound * factor * (reach + row.epsilon_max) : factor * reach;
-    slope_exponent_ = scale_exponent(weight * slope, 61);
-    const float largest = exponential_function<scalar_lanes<typename Sampler::isa>>((float)(reach * row.epsilon_max > 88.0 ? 88.0 : reach * row.epsilon_max));
-    factor_exponent_ = scale_exponent(1.001 * (double)largest, 51);
   }
 
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
     const call& c = sampler.problem();
     const auto& row = sampler.row();
-    const double loss_scale = power_of_two(loss_exponent_), slope_scale = power_of_two(slope_exponent_);
+    const double loss_scale = power_of_two(scales_.loss_exponent), slope_scale = power_of_two(scales_.slope_exponent);
     const double sign = c.oracle->loss_sign();
     const bool want_loss = c.output[0], want_slope = c.output[2], want_factors = c.output[1] && c.multiplicative;
     for (int64_t m = first; m < last; m += Sampler::lanes) {
@@ -88,7 +80,7 @@ struct fenchel_young_estimator {
       if (!done) {
         sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
           sum.words[item] += coefficient;
-          if (want_loss || want_slope) tally(lane, item, coefficient << fraction_bits_);
+          if (want_loss || want_slope) tally(lane, item, coefficient << scales_.fraction_bits);
           if (want_factors) add_factor(sampler, lane, item, coefficient, sum.words + c.m());
         });
         for (int64_t j = 0; j < nonzeros_; ++j) {
@@ -109,23 +101,20 @@ struct fenchel_young_estimator {
 
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
-    const double samples = (double)c.samples;
-    if (c.output[0]) c.output[0][sum.b] = (float)((double)sum.sums[0] / samples * power_of_two(-loss_exponent_ - fraction_bits_));
-    if (c.output[2]) c.output[2][sum.b] = (float)((double)sum.sums[1] / samples * power_of_two(-slope_exponent_ - fraction_bits_));
+    if (c.output[0]) c.output[0][sum.b] = fenchel_young_loss(scales_, sum.sums[0], c.samples);
+    if (c.output[2]) c.output[2][sum.b] = fenchel_young_slope(scales_, sum.sums[1], c.samples);
     if (!c.output[1]) return;
     const double sign = c.oracle->loss_sign();
     const float* t = c.operand + sum.b * c.m();
+    const int64_t* words = sum.words;
     float* gradient = c.output[1] + sum.b * c.n();
     for (int64_t i = 0; i < c.n(); ++i) {
       if (!sampler.row().counts(i)) {
         gradient[i] = 0.0f;
       } else if (c.multiplicative) {
-        const double unit = power_of_two(-factor_exponent_) / samples;
-        const double solved = (double)(((int128)sum.words[c.m() + i] << 26) + sum.words[2 * c.m() + i]) * unit;
-        const double target = (double)(((int128)sum.words[3 * c.m() + i] << 26) + sum.words[4 * c.m() + i]) * unit * (double)t[i];
-        gradient[i] = vjp_estimator<Sampler>::finite(sign * (solved - target));
+        gradient[i] = fenchel_young_gradient(scales_, sign, words[c.m() + i], words[2 * c.m() + i], words[3 * c.m() + i], words[4 * c.m() + i], c.samples, t[i]);
       } else {
-        gradient[i] = (float)(sign * ((double)sum.words[i] / samples - (double)t[i]));
+        gradient[i] = fenchel_young_gradient(sign, words[i], c.samples, t[i]);
       }
     }
   }
@@ -136,7 +125,7 @@ struct fenchel_young_estimator {
     using V = typename Sampler::V;
     const auto& row = sampler.row();
     sampler.template for_each<false>(Sampler::lanes, [&](int lane, int64_t item, int64_t coefficient, float) __attribute__((always_inline)) {
-      coefficients_[item * Sampler::lanes + lane] = (int32_t)(coefficient << fraction_bits_) - dense_targets_[item];
+      coefficients_[item * Sampler::lanes + lane] = (int32_t)(coefficient << scales_.fraction_bits) - dense_targets_[item];
       if (lane < count) counts[item] += coefficient;
     });
     const bool want_slope = sampler.problem().output[2];
@@ -167,9 +156,7 @@ struct fenchel_young_estimator {
   static PERTURB_INLINE double slope_of(const Row& row, int64_t item, float z, float score) {
     const call& c = row.c;
     if (c.oracle->grid && !(score > c.oracle->grid->cost_floor)) return 0.0;
-    const double factor = item_factor(row, item);
-    if (c.multiplicative) return (double)score * (factor * ((double)z - (double)row.amplitude(item)));
-    return (double)c.oracle->noise_sign() * (factor * (double)z);
+    return score_slope(c.multiplicative, c.oracle->noise_sign(), item_factor(row, item), row.amplitude(item), z, score);
   }
 
   // coefficient * W of one item to its two words.
@@ -177,9 +164,9 @@ struct fenchel_young_estimator {
     const call& c = sampler.problem();
     const float e = sampler.row().amplitude(item);
     const float w = multiplicative_factor<scalar_lanes<typename Sampler::isa>>(sampler.noise_at(lane, item), e, -0.5f * (e * e));
-    const int64_t fixed = to_fixed(w, power_of_two(factor_exponent_));
-    words[item] += coefficient * (fixed >> 26);
-    words[c.m() + item] += coefficient * (fixed & ((1 << 26) - 1));
+    const int64_t fixed = to_fixed(w, power_of_two(scales_.factor_exponent));
+    words[item] += coefficient * (fixed >> chain_half_bits);
+    words[c.m() + item] += coefficient * (fixed & ((1 << chain_half_bits) - 1));
   }
 
   int64_t* items_ = nullptr;
@@ -188,7 +175,7 @@ struct fenchel_young_estimator {
   int32_t* coefficients_ = nullptr;
   int32_t* dense_targets_ = nullptr;
   bool by_items_ = false;
-  int fraction_bits_ = 0, loss_exponent_ = 0, slope_exponent_ = 0, factor_exponent_ = 0;
+  fenchel_young_scales scales_ = {};
 };
 
 }  // namespace perturb

@@ -9,21 +9,12 @@
 
 namespace perturb {
 
-constexpr int jacobian_score_bits = 22;
-
 // The unperturbed solution's coefficients, dense.
 template <class Sampler>
 PERTURB_INLINE void find_centre(Sampler& sampler, int64_t* centre) {
   sampler.solve(0, true);
   for (int64_t i = 0; i < sampler.problem().m(); ++i) centre[i] = 0;
   sampler.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre[item] = coefficient; });
-}
-
-// The factor of S_m,i in a derivative with respect to theta_i: 1/eps_i, signed; 0 where theta_i does not matter.
-template <class Row>
-PERTURB_INLINE double inverse_amplitude(const Row& row, int64_t i) {
-  const double amplitude = row.c.multiplicative ? (double)row.amplitude(i) * (double)row.theta[i] : (double)row.amplitude(i);
-  return row.counts(i) && amplitude != 0.0 ? 1.0 / amplitude : 0.0;
 }
 
 template <class Sampler>
@@ -43,26 +34,22 @@ struct jvp_estimator {
     const call& c = sampler.problem();
     const auto& row = sampler.row();
     const float* u = c.operand + row.b * c.n();
-    double largest = 0.0, bound = 0.0;
+    double largest = 0.0;
+    for (int64_t i = 0; i < c.n(); ++i) largest = larger(largest, magnitude((double)u[i] * inverse_amplitude(row.derivative_amplitude(i))));
+    scales_.direction_exponent = scale_exponent(largest, 0);  // directions of at most 1, so that a tiny epsilon cannot overflow
+    const double scale = power_of_two(scales_.direction_exponent), unit = magnitude_unit(1.0);
+    int64_t total = 0;
     for (int64_t i = 0; i < c.n(); ++i) {
-      const double d = (double)u[i] * inverse_amplitude(row, i);
-      if (d > largest) largest = d;
-      if (-d > largest) largest = -d;
+      direction_[i] = (float)((double)u[i] * inverse_amplitude(row.derivative_amplitude(i)) * scale);
+      total += magnitude_term(direction_[i], unit);
     }
-    direction_exponent_ = scale_exponent(largest, 0);  // directions of at most 1, so that a tiny epsilon cannot overflow
-    const double scale = power_of_two(direction_exponent_);
-    for (int64_t i = 0; i < c.n(); ++i) {
-      direction_[i] = (float)((double)u[i] * inverse_amplitude(row, i) * scale);
-      bound += direction_[i] < 0 ? -(double)direction_[i] : (double)direction_[i];
-    }
-    const int d = (int)c.noise;
-    chain_exponent_ = scale_exponent(bound * (double)(1 << score_bits[d]), 51);
+    scales_.chain_exponent = jvp_chain_exponent(c.noise, magnitude_sum(total, 1.0));
     find_centre(sampler, centre_);
   }
 
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
     const call& c = sampler.problem();
-    const double scale = power_of_two(chain_exponent_);
+    const double scale = power_of_two(scales_.chain_exponent);
     int64_t* counts = sum.words;
     int64_t* high = sum.words + c.m();
     int64_t* low = sum.words + 2 * c.m();
@@ -75,8 +62,8 @@ struct jvp_estimator {
       for (int l = 0; l < count; ++l) {
         const int64_t fixed = to_fixed(chain[l], scale);
         sum.sums[0] += fixed;
-        chain_high[l] = fixed >> 26;
-        chain_low[l] = fixed & ((1 << 26) - 1);
+        chain_high[l] = fixed >> chain_half_bits;
+        chain_low[l] = fixed & ((1 << chain_half_bits) - 1);
       }
       sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
         counts[item] += coefficient;
@@ -88,17 +75,9 @@ struct jvp_estimator {
 
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
-    const double samples = (double)c.samples;
-    const bool leave_one_out = c.leave_one_out && c.samples > 1;
-    const double unit = power_of_two(-chain_exponent_ - direction_exponent_);
     float* derivative = c.output[0] + sum.b * c.m();
-    for (int64_t i = 0; i < c.m(); ++i) {
-      const int128 products = ((int128)sum.words[c.m() + i] << 26) + sum.words[2 * c.m() + i];
-      const double centred = (double)(products - sum.sums[0] * centre_[i]);
-      const double moved = (double)((int128)sum.words[i] - (int128)c.samples * centre_[i]);
-      const double total = leave_one_out ? (centred - moved * ((double)sum.sums[0] / samples)) / (samples - 1.0) : (double)products / samples;
-      derivative[i] = vjp_estimator<Sampler>::finite(total * unit);
-    }
+    for (int64_t i = 0; i < c.m(); ++i)
+      derivative[i] = jvp_derivative(scales_, sum.words[i], sum.words[c.m() + i], sum.words[2 * c.m() + i], sum.sums[0], centre_[i], c.samples, c.leave_one_out);
   }
 
  private:
@@ -117,7 +96,7 @@ struct jvp_estimator {
   int64_t* centre_ = nullptr;
   float* direction_ = nullptr;
   float* scores_ = nullptr;
-  int direction_exponent_ = 0, chain_exponent_ = 0;
+  jvp_scales scales_ = {};
 };
 
 template <class Sampler>
@@ -166,18 +145,11 @@ struct jacobian_estimator {
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
     const int64_t n = c.n();
-    const double samples = (double)c.samples, unit = power_of_two(-jacobian_score_bits);
-    const bool leave_one_out = c.leave_one_out && c.samples > 1;
     float* jacobian = c.output[0] + sum.b * c.m() * n;
-    for (int64_t i = 0; i < c.m(); ++i) {
-      const double moved = (double)((int128)sum.words[i] - (int128)c.samples * centre_[i]);
-      for (int64_t j = 0; j < n; ++j) {
-        const int64_t products = sum.words[c.m() + n + i * n + j], scores = sum.words[c.m() + j];
-        const double centred = (double)((int128)products - (int128)scores * centre_[i]);
-        const double total = leave_one_out ? (centred - moved * ((double)scores / samples)) / (samples - 1.0) : (double)products / samples;
-        jacobian[i * n + j] = vjp_estimator<Sampler>::finite(total * unit * inverse_amplitude(sampler.row(), j));
-      }
-    }
+    for (int64_t i = 0; i < c.m(); ++i)
+      for (int64_t j = 0; j < n; ++j)
+        jacobian[i * n + j] = jacobian_entry(sum.words[i], sum.words[c.m() + j], sum.words[c.m() + n + i * n + j], centre_[i], c.samples, c.leave_one_out,
+                                             inverse_amplitude(sampler.row().derivative_amplitude(j)));
   }
 
  private:

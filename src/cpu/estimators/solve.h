@@ -5,12 +5,6 @@
 
 namespace perturb {
 
-// The exponent of the fixed-point scale of a row's values <y, s>: 61 bits for the largest possible one.
-template <class Sampler>
-PERTURB_INLINE int value_exponent(const Sampler& sampler) {
-  return scale_exponent(Sampler::weight(sampler.problem()) * sampler.row().score_bound, 61);
-}
-
 template <class Sampler>
 struct solve_estimator {
   static constexpr bool looks_up_noise = false;
@@ -22,7 +16,8 @@ struct solve_estimator {
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t, int64_t, partial_sum& sum) {
     const call& c = sampler.problem();
     sampler.solve(0, true);
-    const double scale = power_of_two(value_exponent(sampler));
+    const int exponent = make_value_scales(sampler.row().weight(), sampler.row().bounds).exponent;
+    const double scale = power_of_two(exponent);
     float* y = c.output[0] + sum.b * c.m();
     for (int64_t i = 0; i < c.m(); ++i) y[i] = 0.0f;
     int64_t value = 0;
@@ -30,7 +25,7 @@ struct solve_estimator {
       y[item] = (float)coefficient;
       value += coefficient * to_fixed(score, scale);
     });
-    if (c.output[1]) c.output[1][sum.b] = (float)((double)value * power_of_two(-value_exponent(sampler)));
+    if (c.output[1]) c.output[1][sum.b] = value_mean(value, 1, exponent);
   }
 
   PERTURB_INLINE void finish(Sampler&, const partial_sum&) {}

@@ -13,10 +13,6 @@
 
 namespace perturb {
 
-constexpr float limb_magic = 0x1.8p23f;
-constexpr uint32_t limb_magic_bits = 0x4B400000u;
-constexpr int limb_bits = 22;
-
 // Noise scores times weights, summed over samples into three integers per item.
 template <class V>
 struct weighted_limbs {
@@ -52,39 +48,23 @@ struct vjp_estimator {
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
     const call& c = sampler.problem();
     const float* g = c.operand + sampler.row().b * c.m();
-    double low = HUGE_VAL, high = -HUGE_VAL, absolute = 0.0;
+    double low = HUGE_VAL, high = -HUGE_VAL;
     for (int64_t i = 0; i < c.m(); ++i) {
       if (!sampler.row().counts(i)) continue;
       low = g[i] < low ? g[i] : low;
       high = g[i] > high ? g[i] : high;
-      absolute += g[i] < 0 ? -(double)g[i] : (double)g[i];
     }
-    const double largest = -low > high ? -low : high;
-    double bound = absolute, reach = absolute;  // of |<g, y>| and of |<g, y> - <g, y*>|
-    switch (c.oracle->kind) {
-      case oracle_kind::argmax:
-        bound = largest;
-        reach = high - low;
-        break;
-      case oracle_kind::top_k:
-        bound = (double)c.oracle->k * largest;
-        reach = (double)c.oracle->k * (high - low);
-        break;
-      case oracle_kind::rank: {
-        bound = (double)(c.n() + 1) * absolute;
-        const double middle = 0.5 * (low + high);  // a constant g does nothing: ranks sum to a constant
-        reach = 0.0;
-        for (int64_t i = 0; i < c.m(); ++i) reach += g[i] < middle ? middle - g[i] : g[i] - middle;
-        reach *= (double)(c.n() - 1);
-        break;
-      }
-      case oracle_kind::grid_path: break;
+    const double largest = larger(-low, high), middle = 0.5 * (low + high), widest = 0.5 * (high - low);
+    const double unit = magnitude_unit(largest), unit_spread = magnitude_unit(widest);
+    int64_t absolute = 0, spread = 0;
+    for (int64_t i = 0; i < c.m(); ++i) {
+      if (!sampler.row().counts(i)) continue;
+      absolute += magnitude_term(g[i], unit);
+      spread += magnitude_term(g[i] - middle, unit_spread);
     }
-    cotangent_exponent_ = scale_exponent(bound, 60);
-    const double scale = power_of_two(cotangent_exponent_);
+    scales_ = make_vjp_scales(c.oracle->kind, c.n(), c.oracle->k, low, high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest));
+    const double scale = power_of_two(scales_.cotangent_exponent);
     for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = sampler.row().counts(i) ? to_fixed(g[i], scale) : 0;
-    // The margin is for the rounding of g. Where y cannot matter (reach 0) every weight is 0 in any unit.
-    weight_exponent_ = reach > 0.0 ? scale_exponent(reach * (1.0 + 0x1p-20), 0) - cotangent_exponent_ : 0;
     sampler.solve(0, true);
     centre_ = 0;
     sampler.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre_ += coefficient * cotangent_[item]; });
@@ -93,7 +73,7 @@ struct vjp_estimator {
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
     constexpr int64_t chunk = chunk_groups * Sampler::lanes;
     const call& c = sampler.problem();
-    const double to_weight = power_of_two(limb_bits - score_bits[(int)c.noise] + weight_exponent_);
+    const double to_weight = vjp_weight_scale(c.noise, scales_);
     for (int64_t m0 = first; m0 < last; m0 += chunk) {
       const int64_t samples = last - m0 < chunk ? last - m0 : chunk;
       for (int64_t m = 0; m < samples; m += Sampler::lanes) {
@@ -112,28 +92,14 @@ struct vjp_estimator {
 
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
-    const row_view<typename V::isa>& row = sampler.row();
-    const int b = score_bits[(int)c.noise];
-    const double samples = (double)c.samples;
-    const bool leave_one_out = c.leave_one_out && c.samples > 1;
-    // All sums in units of 2^-cotangent_exponent_ of g.
-    const double mean = (double)sum.sums[0] / samples;
-    const double unit = power_of_two(-cotangent_exponent_), product_unit = power_of_two(-weight_exponent_ + b - 2 * limb_bits), plain_unit = power_of_two(b - limb_bits);
     float* gradient = c.output[0] + sum.b * c.n();
     for (int64_t i = 0; i < c.n(); ++i) {
-      const double amplitude = c.multiplicative ? (double)row.amplitude(i) * (double)row.theta[i] : (double)row.amplitude(i);
-      if (!row.counts(i) || amplitude == 0.0) {
-        gradient[i] = 0.0f;
-        continue;
-      }
-      const double products = (double)(((int128)sum.words[i] << limb_bits) + sum.words[c.n() + i]) * product_unit;
-      const double plain = (double)sum.words[2 * c.n() + i] * plain_unit;
-      const double total = leave_one_out ? (products - mean * plain) / (samples - 1.0) : (products + (double)centre_ * plain) / samples;
-      gradient[i] = finite(total * unit / amplitude);
+      const double amplitude = sampler.row().derivative_amplitude(i);
+      gradient[i] = amplitude == 0.0 ? 0.0f
+                                     : vjp_gradient(c.noise, scales_, sum.words[i], sum.words[c.n() + i], sum.words[2 * c.n() + i], sum.sums[0], centre_, c.samples,
+                                                    c.leave_one_out, amplitude);
     }
   }
-
-  static PERTURB_INLINE float finite(double x) { return (float)(x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x); }
 
  private:
   // Adds weight * S and S of samples m0..m0+samples-1 for all items, making the noise again.
@@ -144,7 +110,7 @@ struct vjp_estimator {
   template <distribution D>
   PERTURB_NOINLINE void add_scores_of(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
     const call& c = sampler.problem();
-    const float unit = (float)(1 << (limb_bits - score_bits[(int)D]));
+    const float unit = (float)(1 << (limb_bits - score_bits(D)));
     int64_t* high = words;
     int64_t* low = words + c.n();
     int64_t* plain = words + 2 * c.n();
@@ -198,7 +164,7 @@ struct vjp_estimator {
 
   int64_t* cotangent_ = nullptr;
   float* scores_ = nullptr;
-  int cotangent_exponent_ = 0, weight_exponent_ = 0;
+  vjp_scales scales_ = {};
   int64_t centre_ = 0;
   float weights_[chunk_groups * Sampler::lanes];
 };

@@ -23,7 +23,6 @@ class argmax_oracle {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  static PERTURB_INLINE double weight(const call&) { return 1.0; }  // largest sum of |y|
   PERTURB_INLINE void begin_row() {}
 
   PERTURB_INLINE void begin_group() {

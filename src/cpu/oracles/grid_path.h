@@ -18,13 +18,9 @@ PERTURB_INLINE static bool grid_path_fits_group(const call& c) { return c.n() <=
 
 // The fixed-point scale of one row.
 template <class Isa>
-PERTURB_INLINE float grid_row_scale(const row_view<Isa>& row) {
-  const call& c = row.c;
-  const grid& g = *c.oracle->grid;
-  const double highest = c.multiplicative ? row.score_bound : row.theta_high - row.epsilon_max * noise_low[(int)c.noise];
-  const double largest = highest > g.cost_floor ? highest : g.cost_floor;
-  const int e = grid_cost_exponent(largest, g.diagonal_factor, g.hops);
-  return (float)power_of_two(e > 120 ? 120 : e < -120 ? -120 : e);
+PERTURB_INLINE float grid_scale_of(const row_view<Isa>& row) {
+  const grid& g = *row.c.oracle->grid;
+  return grid_row_scale(row.bounds, row.c.noise, row.c.multiplicative, g.cost_floor, g.diagonal_factor, g.hops);
 }
 
 template <class V>
@@ -47,9 +43,8 @@ class grid_path_single {
   static PERTURB_INLINE bool needs_rows(const call& c) {
     return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
   }
-  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->grid->reached * c.oracle->grid->diagonal_factor; }
 
-  PERTURB_INLINE void begin_row() { scale_ = grid_row_scale(row_); }
+  PERTURB_INLINE void begin_row() { scale_ = grid_scale_of(row_); }
   PERTURB_INLINE void begin_group() { largest_ = 1; }
 
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
@@ -202,11 +197,10 @@ class grid_path_group {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
-  static PERTURB_INLINE double weight(const call& c) { return grid_path_single<scalar_lanes<isa>>::weight(c); }
 
   // The cells that the source reaches, in the order of their distance without noise.
   PERTURB_NOINLINE void begin_row() {
-    scale_ = grid_row_scale(row_);
+    scale_ = grid_scale_of(row_);
     search_.search_row();
     const int32_t* distance = search_.distances();
     int64_t count = 0;

@@ -13,7 +13,6 @@
 
 namespace perturb {
 
-constexpr int64_t rank_packed_limit = 512;
 constexpr int64_t rank_group_limit = 4096;
 
 PERTURB_INLINE static bool rank_fits_group(const call& c) { return c.n() <= rank_group_limit; }
@@ -30,24 +29,14 @@ class rank_keys {
     factor_ = a.take<float>(packed);
   }
 
-  PERTURB_INLINE bool packed() const { return packed_; }
+  PERTURB_INLINE bool packed() const { return scales_.packed; }
 
   PERTURB_INLINE void begin_row() {
-    const int d = (int)c_.noise;
-    const double low = row_.theta_low + row_.epsilon_max * noise_low[d], high = row_.theta_high + row_.epsilon_max * noise_high[d];
-    const double range = high - low, start = sign_ > 0 ? low : -high;
-    // A range that epsilon does not fill leaves its quanta too coarse (masked items at -1e9, say); scores larger than the
-    // range have a float rounding coarser than a quantum.
-    affine_ = !c_.multiplicative && row_.epsilon_max > 0.0 && range <= 1024.0 * row_.epsilon_max;
-    packed_ = affine_ && !exact_only_ && c_.n() <= rank_packed_limit && row_.score_bound <= range;
-    if (!affine_) return;
-    const double scale = (1.0 - 0x1p-18) / range, shift = 1.0 + 0x1p-20;
-    score_scale_ = (float)(sign_ * scale);
-    score_offset_ = (float)(shift - start * scale);
-    if (!packed_) return;
+    scales_ = make_rank_scales(row_.bounds, c_.noise, c_.multiplicative, c_.n(), sign_, exact_only_);
+    if (!scales_.packed) return;
     for (int64_t i = 0; i < c_.n(); ++i) {
-      offset_[i] = (float)((sign_ * (double)row_.theta[i] - start) * scale + shift);
-      factor_[i] = (float)(sign_ * (double)row_.amplitude(i) * scale);
+      offset_[i] = rank_key_offset(scales_, sign_, row_.theta[i]);
+      factor_[i] = rank_key_factor(scales_, sign_, row_.amplitude(i));
     }
   }
 
@@ -66,8 +55,8 @@ class rank_keys {
   // A monotone rounding of an exact score to the high bits of 32, as fine as a network key allows.
   template <class V>
   PERTURB_INLINE typename V::u32 coarse_key(typename V::f32 score) const {
-    if (!affine_) return exact_key<V>(score);
-    const typename V::f32 y = V::fma(score, V::set1(score_scale_), V::set1(score_offset_));
+    if (!scales_.affine) return exact_key<V>(score);
+    const typename V::f32 y = V::fma(score, V::set1(scales_.score_scale), V::set1(scales_.score_offset));
     return V::template shift_left<9>(V::bits(V::min(V::max(y, V::set1(1.0f)), V::set1(0x1.fffffep0f))));
   }
 
@@ -77,12 +66,9 @@ class rank_keys {
   float* offset_;
   float* factor_;
   bool exact_only_;
-  float sign_, score_scale_ = 0.0f, score_offset_ = 0.0f;
-  bool packed_ = false, affine_ = false;
+  float sign_;
+  rank_scales scales_ = {};
 };
-
-// The largest sum of |y|.
-PERTURB_INLINE static double rank_weight(const call& c) { return 0.5 * (double)c.n() * (double)(c.n() + 1); }
 
 template <class V>
 class rank_group {
@@ -103,7 +89,6 @@ class rank_group {
 
   static constexpr bool dense = true;
   static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
-  static PERTURB_INLINE double weight(const call& c) { return rank_weight(c); }
   PERTURB_INLINE void begin_row() { order_.begin_row(); }
   PERTURB_INLINE void begin_group() {}
 
@@ -216,7 +201,6 @@ class rank_single {
   static PERTURB_INLINE bool needs_rows(const call& c) {
     return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
   }
-  static PERTURB_INLINE double weight(const call& c) { return rank_weight(c); }
   PERTURB_INLINE void begin_row() { order_.begin_row(); }
   PERTURB_INLINE void begin_group() {}
 

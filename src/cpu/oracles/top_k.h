@@ -33,7 +33,6 @@ class top_k_group {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
   PERTURB_INLINE void begin_row() {}
 
   PERTURB_INLINE void begin_group() {
@@ -90,7 +89,6 @@ class top_k_sorted {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
   PERTURB_INLINE void begin_row() { sorter_.begin_row(); }
   PERTURB_INLINE void begin_group() {}
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) { sorter_.feed(i0, count, z); }
@@ -120,7 +118,6 @@ class top_k_single {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  static PERTURB_INLINE double weight(const call& c) { return (double)c.oracle->k; }
   PERTURB_INLINE void begin_row() {}
   PERTURB_INLINE void begin_group() {}
 
