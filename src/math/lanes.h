@@ -17,6 +17,11 @@
 #else
 #define PERTURB_INLINE inline __attribute__((always_inline))
 #endif
+#if defined(__CUDACC__)
+#define PERTURB_UNROLL _Pragma("unroll")
+#else
+#define PERTURB_UNROLL _Pragma("GCC unroll 16")
+#endif
 // Code that is large and runs once per row or group is kept in one copy per instantiation.
 #define PERTURB_NOINLINE __attribute__((noinline))
 

@@ -32,7 +32,7 @@ static PERTURB_INLINE philox_keys make_philox_keys(uint64_t seed) {
 template <class V, int first>
 PERTURB_INLINE void philox_finish(const philox_keys& keys, typename V::wide c0, typename V::wide c1, typename V::wide c2, typename V::wide c3,
                                   typename V::u32 words[4]) {
-#pragma GCC unroll 10
+PERTURB_UNROLL
   for (int r = first; r < philox_rounds; ++r) {
     const typename V::wide p0 = V::multiply(c0, philox_m0), p1 = V::multiply(c2, philox_m1);
     c0 = V::bit_xor(V::high(p1), c1, keys.k0[r]);

@@ -1,0 +1,88 @@
+// What every kernel is given: one slice of rows of a call, its device memory, and how the slice is cut into tasks. Passed by value
+// (__grid_constant__), so that round keys and sizes are constant-bank operands.
+#pragma once
+
+#include <cstdint>
+
+#include "math/scales.h"
+#include "perturb/perturb.h"
+
+namespace perturb::cuda {
+
+// What the prepare kernel finds out about a row.
+struct row_state {
+  int32_t bad;  // not finite somewhere: its outputs are NaN, and no other kernel looks at it
+  float grid_scale;
+  int64_t centre;  // of values or <g, y>: the unperturbed solution's
+  row_bounds bounds;
+  value_scales value;
+  vjp_scales vjp;
+  jvp_scales jvp;
+  fenchel_young_scales fenchel_young;
+  rank_scales rank;
+};
+
+// A grid_path oracle, on the device.
+struct device_grid {
+  const uint8_t* steps;     // masks of neighbours (src/grid.h)
+  const uint8_t* passable;  // 0 or 1
+  int32_t height, width, source, target;
+  float diagonal_factor, cost_floor;
+  bool count_source, refuse_negative;
+  int64_t hops, reached;
+};
+
+// Sums over samples are added as two 64-bit words, so that no carry between atomics is needed: sum = high 2^32 + low.
+constexpr int sums_per_row = 3, sum_words = 2 * sums_per_row;
+
+struct problem {
+  // The call.
+  perturb_operation operation;
+  oracle_kind oracle;
+  int64_t n, m, k;
+  int64_t samples;
+  bool descending, leave_one_out, multiplicative;
+  bool silent;  // z = 0 in every item: the unperturbed solution
+  int32_t base;
+  float noise_sign;
+  double loss_sign;
+  distribution noise;
+  float epsilon;                  // without sign
+  const float* epsilon_per_item;  // [n] or null
+  uint32_t first_row, first_sample;
+  philox_keys keys;
+  device_grid grid;
+
+  // This slice: pointers to its first row.
+  int64_t rows;
+  const float* theta;    // [rows, n]
+  const float* operand;  // [rows, m or n]
+  float* output[4];
+
+  // Memory of the slice.
+  row_state* state;          // [rows]
+  int64_t* words;            // [rows, words_per_row]: the estimator's sums per item, then sum_words
+  int64_t words_per_row;
+  int64_t* cotangent;        // [rows, m] VJP: fixed point
+  float* weights;            // [rows, samples] VJP
+  float* direction;          // [rows, n] JVP
+  int64_t* chains;           // [rows, samples] JVP
+  int32_t* centre;           // [rows, m] JVP and Jacobian: y*
+  float* key_offset;         // [rows, n] ranks with packed keys
+  float* key_factor;         // the same, or [rows] without epsilon_per_item
+  unsigned char* scratch;    // of the blocks of an oracle that keeps distances or keys in global memory
+  int64_t scratch_per_block;
+
+  // Where the y of samples goes, if anywhere: [rows, y_samples, m].
+  float* y;
+  int32_t* y_integers;
+  int64_t y_samples;
+
+  // Tasks: each row's samples [first_of_run, first_of_run + run) in chunks.
+  int64_t first_of_run, run;
+  int64_t chunk, chunks;
+  bool shared_counts;     // counts of y fit shared memory
+  uint32_t oracle_shared; // bytes of dynamic shared memory before the oracle's
+};
+
+}  // namespace perturb::cuda
