@@ -1,18 +1,33 @@
 // The shapes that exist, and which of them solves a problem: a pure function of its sizes (docs/kernels.md has the table).
 #pragma once
 
+#include <cstddef>
+
 #include "kernels/problem.h"
 
 namespace perturb::cuda {
 
-struct shape;
+enum class estimator_kind : int { store, count, value, inner, scaled, fenchel_young };
+constexpr int estimator_kinds = 6;
+
+// One shape of an oracle: its kernels, general and (where calls are hot) plain. kernels/engine.cuh makes them.
+struct shape {
+  const char* name;
+  int threads;
+  int64_t samples_per_step;
+  size_t (*shared_bytes)(const problem&);
+  size_t (*scratch_bytes)(const problem&);
+  const void* general[estimator_kinds];
+  const void* plain[estimator_kinds];  // null: there is only the general one
+};
 
 // One function per kernels/inst/*.cu.
 const shape& argmax_thread();
 const shape& argmax_warp();
 const shape& argmax_block();
-const shape& top_k_small();
-const shape& top_k_warp();
+const shape& top_k_1x32();
+const shape& top_k_32x8();
+const shape& top_k_32x32();
 const shape& top_k_block();
 // Ranks by packed keys (rows whose rank_scales are packed), and by exact ones. AxB: A lanes with B keys each share a sample.
 const shape& rank_packed_1x8();
@@ -33,5 +48,17 @@ const shape& grid_path_16();
 const shape& grid_path_32();
 const shape& grid_path_strips();
 const shape& grid_path_tiles();
+
+struct device_limits {
+  int multiprocessors;
+  size_t shared_bytes;  // a block's largest, by opting in
+};
+
+// The shapes of a problem that runs `samples` samples a row. Ranks may need two, each for the rows whose kind of keys it takes; null: one.
+struct shape_choice {
+  const shape* first;
+  const shape* second;
+};
+shape_choice choose_shapes(const problem& p, int64_t samples, const device_limits& limits);
 
 }  // namespace perturb::cuda

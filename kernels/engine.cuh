@@ -13,6 +13,7 @@
 //   solve(first, last)                   the samples of the step; those from `last` on are not wanted, but must do no harm
 #pragma once
 
+#include "kernels/dispatch.h"
 #include "kernels/estimators.cuh"
 
 namespace perturb::cuda {
@@ -42,20 +43,6 @@ __global__ void __launch_bounds__(Oracle::threads) run(const __grid_constant__ p
 }
 
 // ---------------------------------------------------------------- what the host knows of an instantiation
-
-enum class estimator_kind : int { store, count, value, inner, scaled, fenchel_young };
-constexpr int estimator_kinds = 6;
-
-// One shape of an oracle: its kernels, general and (where calls are hot) plain.
-struct shape {
-  const char* name;
-  int threads;
-  int64_t samples_per_step;
-  size_t (*shared_bytes)(const problem&);
-  size_t (*scratch_bytes)(const problem&);
-  const void* general[estimator_kinds];
-  const void* plain[estimator_kinds];  // null: there is only the general one
-};
 
 template <template <bool> class Oracle>
 shape make_shape(const char* name) {

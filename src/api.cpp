@@ -41,8 +41,11 @@ perturb_status refuse_negative(perturb_context& context, const call& c, void* sc
               (long long)where[2], (long long)where[1], (double)c.oracle->grid->cost_floor);
 }
 
-// A checked call, to its end.
+bool on_host(const perturb_context& context) { return context.backend == PERTURB_BACKEND_CPU; }
+
+// A checked call: to its end on the CPU, onto its stream on CUDA.
 perturb_status execute(perturb_context& context, const call& c) {
+  if (!on_host(context)) return cuda_execute(context.cuda, c, context.workspace, context.workspace_bytes);
   const plan p = make_plan(*context.cpu, c, context.pool->size(), false);
   call_scratch scratch(context);
   if (const perturb_status s = scratch.acquire(p.bytes())) return s;
@@ -78,13 +81,13 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
     c.operand = a.operand;
     for (int o = 0; o < 4; ++o) c.output[o] = a.output[o];
     if (noisy) {
-      if (const perturb_status s = check_noise(noise, batch, oracle->n, c)) return s;
+      if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
     if (operation == PERTURB_OP_FENCHEL_YOUNG && oracle->grid && oracle->grid->diagonal_factor != 1.0f)
       return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)oracle->grid->diagonal_factor);
     if (const perturb_status s = check_sizes(c)) return s;
     if (batch == 0) return PERTURB_OK;
-    if (const perturb_status s = check_arrays(c, a.required)) return s;
+    if (const perturb_status s = check_arrays(c, a.required, on_host(*context))) return s;
     return execute(*context, c);
   });
 }
@@ -146,6 +149,10 @@ void perturb_context_destroy(perturb_context* context) {
 perturb_status perturb_context_set_stream(perturb_context* context, void* stream) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("context", context)) return s;
+    if (!on_host(*context)) {
+      context->cuda.stream = stream;
+      return PERTURB_OK;
+    }
     if (stream) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "stream: a CPU context has no stream; expected NULL, got %p", stream);
     return PERTURB_OK;
   });
@@ -275,11 +282,17 @@ perturb_status perturb_workspace_size(const perturb_context* context, perturb_op
     c.oracle = oracle;
     c.batch = batch;
     if (operation != PERTURB_OP_SOLVE) {
-      if (const perturb_status s = check_noise(noise, batch, oracle->n, c)) return s;
+      if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
     if (const perturb_status s = check_sizes(c)) return s;
-    const plan p = make_plan(*context->cpu, c, context->pool->size(), true);
-    *bytes = batch == 0 ? 0 : p.bytes() + 63;  // any alignment
+    // With what any alignment of the workspace may cost.
+    if (batch == 0) {
+      *bytes = 0;
+    } else if (on_host(*context)) {
+      *bytes = make_plan(*context->cpu, c, context->pool->size(), true).bytes() + 63;
+    } else {
+      *bytes = cuda_scratch_bytes(context->cuda, c, true) + 255;
+    }
     return PERTURB_OK;
   });
 }
@@ -289,7 +302,7 @@ perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise*
     if (const perturb_status s = not_null("context", context)) return s;
     if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
     call c;
-    if (const perturb_status s = check_noise(noise, batch, n, c)) return s;
+    if (const perturb_status s = check_noise(noise, batch, n, on_host(*context), c)) return s;
     perturb_oracle items;
     items.kind = oracle_kind::argmax;
     items.n = items.m = n;
@@ -300,6 +313,7 @@ perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise*
     if (batch == 0) return PERTURB_OK;
     if (const perturb_status s = not_null("z", z)) return s;
     if ((uintptr_t)z % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "z: must be aligned to 4 bytes");
+    if (!on_host(*context)) return cuda_noise_fill(context->cuda, c, z);
     const int64_t problems = batch * c.samples;
     const int threads = make_plan(*context->cpu, c, context->pool->size(), false).threads;
     context->pool->run(threads, [&](int thread) {

@@ -120,8 +120,7 @@ perturb_status check_context_options(const perturb_context_options* options) {
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.host_allocator: set both allocate and deallocate, or neither");
   if (!options->device_allocator.allocate != !options->device_allocator.deallocate)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.device_allocator: set both allocate and deallocate, or neither");
-  if (backend == PERTURB_BACKEND_CUDA) return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "options.backend: this library was built without CUDA");
-  if (options->stream) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.stream: a CPU context has no stream; expected NULL");
+  if (backend == PERTURB_BACKEND_CPU && options->stream) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.stream: a CPU context has no stream; expected NULL");
   return PERTURB_OK;
 }
 
@@ -150,7 +149,7 @@ perturb_status check_grid_options(const perturb_grid_path_options* options) {
   return PERTURB_OK;
 }
 
-perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, call& c) {
+perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, bool on_host, call& c) {
   if (const perturb_status s = check_struct("noise", noise)) return s;
   const int kind = enum_number(noise->distribution), mode = enum_number(noise->mode);
   const int sampling = enum_number(noise->sampling), baseline = enum_number(noise->baseline);
@@ -172,7 +171,7 @@ perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n,
   if (baseline == PERTURB_BASELINE_UNPERTURBED) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.baseline: UNPERTURBED is not in this version");
   if (noise->sum_of_gamma_k != 0 || noise->sum_of_gamma_terms != 0)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.sum_of_gamma_k, sum_of_gamma_terms: expected 0 unless the distribution is SUM_OF_GAMMA");
-  if (noise->epsilon_per_item) {
+  if (noise->epsilon_per_item && on_host) {
     for (int64_t i = 0; i < n; ++i) {
       const float e = noise->epsilon_per_item[i];
       if (!(e >= 0.0f && std::isfinite(e) && std::isfinite(e * noise->epsilon)))
@@ -205,7 +204,7 @@ perturb_status check_sizes(const call& c) {
   return PERTURB_OK;
 }
 
-perturb_status check_arrays(const call& c, unsigned required) {
+perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
   const names name = names_of(c.operation);
   if (!c.theta) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta: must not be NULL");
   if (name.operand && !c.operand) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name.operand);
@@ -236,6 +235,7 @@ perturb_status check_arrays(const call& c, unsigned required) {
     const double squares = (double)(c.n() + 1) * (double)(c.n() + 1) * (double)c.samples;
     if (squares > 0x1p62) return fail(PERTURB_ERROR_UNSUPPORTED, "y_std_error: %" PRId64 " ranks of %" PRId64 " samples are too many for it", c.n(), c.samples);
   }
+  if (!on_host) return PERTURB_OK;  // the device looks at its arrays itself
 
   if (const perturb_status s = check_theta(c)) return s;
   if (c.operand) {

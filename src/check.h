@@ -21,13 +21,13 @@ perturb_status check_context_options(const perturb_context_options* options);
 perturb_status check_size(const char* name, int64_t value, int64_t lowest, int64_t highest);
 perturb_status check_grid_options(const perturb_grid_path_options* options);
 
-// The noise of a call into `c`; n items per row.
-perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, call& c);
+// The noise of a call into `c`; n items per row. on_host: whether arrays are host memory, and can be looked at.
+perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, bool on_host, call& c);
 
 // Sizes of a call whose oracle, operation, batch and noise are set.
 perturb_status check_sizes(const call& c);
 
 // Pointers, overlaps and contents of a call whose sizes are right and not zero. `required` says which outputs must be there.
-perturb_status check_arrays(const call& c, unsigned required);
+perturb_status check_arrays(const call& c, unsigned required, bool on_host);
 
 }  // namespace perturb

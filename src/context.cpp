@@ -16,21 +16,35 @@ constexpr size_t alignment = 64;
 void* default_allocate(size_t bytes, size_t align, void*, void*) { return ::operator new(bytes, std::align_val_t(align), std::nothrow); }
 void default_deallocate(void* pointer, size_t, void*, void*) { ::operator delete(pointer, std::align_val_t(alignment)); }
 
-}  // namespace
-
-perturb_status create_context(const perturb_context_options& options, perturb_context** context) {
-  perturb_allocator allocator = options.host_allocator;
+// A context without a backend yet, or null.
+perturb_context* allocate_context(perturb_allocator allocator) {
   if (!allocator.allocate) allocator = {default_allocate, default_deallocate, nullptr};
+  void* memory = allocator.allocate(sizeof(perturb_context), alignment, nullptr, allocator.user);
+  if (!memory) {
+    fail(PERTURB_ERROR_OUT_OF_MEMORY, "context: %zu bytes for it cannot be had from host_allocator", sizeof(perturb_context));
+    return nullptr;
+  }
+  perturb_context* made = new (memory) perturb_context;
+  made->allocator = allocator;
+  return made;
+}
+
+void free_context(perturb_context* context) {
+  const perturb_allocator allocator = context->allocator;
+  context->~perturb_context();
+  allocator.deallocate(context, sizeof(perturb_context), nullptr, allocator.user);
+}
+
+perturb_status create_cpu_context(const perturb_context_options& options, perturb_context** context) {
   const cpu_backend* cpu = choose_cpu_backend();
   if (!cpu) return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "PERTURB_ISA: the instruction set it names is unknown or not on this processor");
   const unsigned processors = std::thread::hardware_concurrency();
   const int threads = options.threads > 0 ? options.threads : processors > 1024 ? 1024 : processors > 0 ? (int)processors : 1;
 
-  void* memory = allocator.allocate(sizeof(perturb_context), alignment, nullptr, allocator.user);
-  if (!memory) return fail(PERTURB_ERROR_OUT_OF_MEMORY, "context: %zu bytes for it cannot be had from host_allocator", sizeof(perturb_context));
-  perturb_context* made = new (memory) perturb_context;
+  perturb_context* made = allocate_context(options.host_allocator);
+  if (!made) return PERTURB_ERROR_OUT_OF_MEMORY;
+  made->backend = PERTURB_BACKEND_CPU;
   made->cpu = cpu;
-  made->allocator = allocator;
 
   const size_t worker_bytes = sizeof(std::thread) * (size_t)threads;
   made->workers = static_cast<std::thread*>(made->allocate(worker_bytes));
@@ -45,22 +59,44 @@ perturb_status create_context(const perturb_context_options& options, perturb_co
   }
   if (!pool_memory) {
     if (made->workers) made->deallocate(made->workers, worker_bytes);
-    made->~perturb_context();
-    allocator.deallocate(memory, sizeof(perturb_context), nullptr, allocator.user);
+    free_context(made);
     return fail(PERTURB_ERROR_OUT_OF_MEMORY, "threads: no memory or threads left for %d", threads);
   }
   *context = made;
   return PERTURB_OK;
 }
 
+perturb_status create_cuda_context(const perturb_context_options& options, perturb_context** context) {
+  cuda_device device;
+  if (const perturb_status s = open_cuda_device(options.device, options.stream, options.device_allocator, device)) return s;
+  perturb_context* made = allocate_context(options.host_allocator);
+  if (!made) return PERTURB_ERROR_OUT_OF_MEMORY;
+  made->backend = PERTURB_BACKEND_CUDA;
+  made->cuda = device;
+  *context = made;
+  return PERTURB_OK;
+}
+
+}  // namespace
+
+perturb_status create_context(const perturb_context_options& options, perturb_context** context) {
+  if (options.backend == PERTURB_BACKEND_CUDA) return create_cuda_context(options, context);
+  if (options.backend == PERTURB_BACKEND_AUTO) {
+    const perturb_status s = create_cuda_context(options, context);
+    if (s != PERTURB_ERROR_BACKEND_UNAVAILABLE && s != PERTURB_ERROR_CUDA) return s;
+    clear_error();
+  }
+  return create_cpu_context(options, context);
+}
+
 void destroy_context(perturb_context* context) {
-  const perturb_allocator allocator = context->allocator;
-  const size_t worker_bytes = sizeof(std::thread) * (size_t)context->pool->size();
-  context->pool->~pool();
-  context->deallocate(context->pool, sizeof(pool));
-  context->deallocate(context->workers, worker_bytes);
-  context->~perturb_context();
-  allocator.deallocate(context, sizeof(perturb_context), nullptr, allocator.user);
+  if (context->pool) {
+    const size_t worker_bytes = sizeof(std::thread) * (size_t)context->pool->size();
+    context->pool->~pool();
+    context->deallocate(context->pool, sizeof(pool));
+    context->deallocate(context->workers, worker_bytes);
+  }
+  free_context(context);
 }
 
 call_scratch::~call_scratch() {

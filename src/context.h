@@ -5,11 +5,13 @@
 
 #include "backend.h"
 #include "cpu/pool.h"
+#include "cuda_backend.h"
 #include "perturb/perturb.h"
 
 struct perturb_context {
   perturb_backend backend = PERTURB_BACKEND_CPU;
-  const perturb::cpu_backend* cpu = nullptr;
+  const perturb::cpu_backend* cpu = nullptr;  // and pool and workers: of a CPU context
+  perturb::cuda_device cuda;                  // of a CUDA context
   perturb_allocator allocator = {};
   perturb::pool* pool = nullptr;
   std::thread* workers = nullptr;
@@ -22,7 +24,7 @@ struct perturb_context {
 
 namespace perturb {
 
-// Makes a CPU context of `threads` threads; options are checked.
+// Makes a context on the backend that the options ask for; options are checked.
 perturb_status create_context(const perturb_context_options& options, perturb_context** context);
 void destroy_context(perturb_context* context);
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "grid.h"
 #include "perturb/perturb.h"
@@ -21,6 +23,20 @@ constexpr int oracle_kinds = 0
 #undef PERTURB_ORACLE
     ;
 
+// What a device keeps of an oracle, and how it is given back.
+struct device_copy {
+  int ordinal;
+  void* memory;
+  void (*release)(int ordinal, void* memory);
+};
+struct device_copies {
+  std::mutex mutex;
+  std::vector<device_copy> all;
+  ~device_copies() {
+    for (const device_copy& copy : all) copy.release(copy.ordinal, copy.memory);
+  }
+};
+
 }  // namespace perturb
 
 struct perturb_oracle {
@@ -30,6 +46,7 @@ struct perturb_oracle {
   bool descending = false;  // rank
   int32_t base = 1;         // rank
   std::unique_ptr<const perturb::grid> grid;  // grid_path
+  mutable perturb::device_copies device_copies;  // made by the first call on a device
 
   // Whether noise is added to theta (+1) or subtracted (-1), and whether y maximises <y, s> (+1) or minimises it (-1).
   float noise_sign() const { return kind == perturb::oracle_kind::grid_path ? -1.0f : 1.0f; }

@@ -2,6 +2,8 @@
 // split of rows and samples need not know the operations one by one.
 #pragma once
 
+#include <deque>
+
 #include "cases.h"
 
 namespace perturb::test {
@@ -41,20 +43,36 @@ inline constexpr perturb_operation operations[] = {PERTURB_OP_SOLVE, PERTURB_OP_
                                                    PERTURB_OP_JVP,   PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG};
 inline constexpr const char* operation_names[] = {"solve", "sample", "expectation", "vjp", "jvp", "jacobian", "fenchel_young"};
 
-// All outputs of one operation, one row after the other: [rows, floats per row].
-inline std::vector<float> run_rows(perturb_context* context, const prepared_case& p, perturb_operation operation, perturb_noise noise,
-                                   int64_t first, int64_t rows) {
+// The arrays of a call on a CPU context: inputs as they are, outputs in vectors.
+class host_memory {
+ public:
+  const float* input(const float* values, int64_t) { return values; }
+  float* output(int64_t count) {
+    outputs_.emplace_back(count);
+    return outputs_.back().data();
+  }
+  // Output number i, after the call.
+  std::vector<float> result(size_t i) { return outputs_[i]; }
+
+ private:
+  std::deque<std::vector<float>> outputs_;
+};
+
+// All outputs of one operation, one row after the other: [rows, floats per row]. Memory says where the arrays of the call live.
+template <class Memory>
+std::vector<float> run_rows(Memory& memory, perturb_context* context, const prepared_case& p, perturb_operation operation, perturb_noise noise,
+                            int64_t first, int64_t rows) {
   const int64_t n = p.c.n, M = noise.samples;
   noise.first_row += first;
-  const float* theta = p.theta.data() + first * n;
-  const float* cotangent = p.cotangent.data() + first * n;
-  const float* tangent = p.tangent.data() + first * n;
-  const float* target = p.target.data() + first * n;
+  if (noise.epsilon_per_item) noise.epsilon_per_item = memory.input(noise.epsilon_per_item, n);
+  const float* theta = memory.input(p.theta.data() + first * n, rows * n);
+  const auto operand = [&](const std::vector<float>& values) { return memory.input(values.data() + first * n, rows * n); };
   const perturb_oracle* oracle = p.oracle.get();
-  // Outputs of a call, each [rows, width]; joined row by row below.
-  std::vector<std::pair<std::vector<float>, int64_t>> parts;
-  const auto output = [&](int64_t width) { return parts.emplace_back(std::vector<float>(rows * width), width).first.data(); };
-  parts.reserve(4);
+  std::vector<int64_t> widths;
+  const auto output = [&](int64_t width) {
+    widths.push_back(width);
+    return memory.output(rows * width);
+  };
   switch (operation) {
     case PERTURB_OP_SOLVE: {
       float *y = output(n), *value = output(1);
@@ -70,26 +88,35 @@ inline std::vector<float> run_rows(perturb_context* context, const prepared_case
       break;
     }
     case PERTURB_OP_VJP:
-      require(perturb_vjp(context, oracle, &noise, rows, theta, cotangent, output(n)));
+      require(perturb_vjp(context, oracle, &noise, rows, theta, operand(p.cotangent), output(n)));
       break;
     case PERTURB_OP_JVP:
-      require(perturb_jvp(context, oracle, &noise, rows, theta, tangent, output(n)));
+      require(perturb_jvp(context, oracle, &noise, rows, theta, operand(p.tangent), output(n)));
       break;
     case PERTURB_OP_JACOBIAN:
       require(perturb_jacobian(context, oracle, &noise, rows, theta, output(n * n)));
       break;
     case PERTURB_OP_FENCHEL_YOUNG: {
       float *loss = output(1), *gradient = output(n), *eps = output(1);
-      require(perturb_fenchel_young(context, oracle, &noise, rows, theta, target, loss, gradient, eps));
+      require(perturb_fenchel_young(context, oracle, &noise, rows, theta, operand(p.target), loss, gradient, eps));
       break;
     }
     default:
       throw std::logic_error("no such operation");
   }
+  std::vector<std::vector<float>> parts;
+  for (size_t i = 0; i < widths.size(); ++i) parts.push_back(memory.result(i));
   std::vector<float> joined;
   for (int64_t b = 0; b < rows; ++b)
-    for (const auto& [values, width] : parts) joined.insert(joined.end(), values.begin() + b * width, values.begin() + (b + 1) * width);
+    for (size_t i = 0; i < widths.size(); ++i)
+      joined.insert(joined.end(), parts[i].begin() + b * widths[i], parts[i].begin() + (b + 1) * widths[i]);
   return joined;
+}
+
+inline std::vector<float> run_rows(perturb_context* context, const prepared_case& p, perturb_operation operation, const perturb_noise& noise,
+                                   int64_t first, int64_t rows) {
+  host_memory memory;
+  return run_rows(memory, context, p, operation, noise, first, rows);
 }
 
 inline std::vector<float> run_all(perturb_context* context, const prepared_case& p, perturb_operation operation) {

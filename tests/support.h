@@ -70,6 +70,18 @@ inline context_ptr make_context(int32_t threads = 1, perturb_allocator host = {n
   return context_ptr(context);
 }
 
+// nullptr where no CUDA device works (or this build has no CUDA).
+inline context_ptr make_cuda_context(void* stream = nullptr) {
+  perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
+  options.backend = PERTURB_BACKEND_CUDA;
+  options.stream = stream;
+  perturb_context* context = nullptr;
+  const perturb_status status = perturb_context_create(&options, &context);
+  if (status == PERTURB_ERROR_BACKEND_UNAVAILABLE) return nullptr;
+  require(status);
+  return context_ptr(context);
+}
+
 // nullptr where this machine (or this build) lacks the instruction set.
 inline context_ptr make_context_on(const char* isa, int32_t threads) {
   isa_override scope(isa);

@@ -17,8 +17,10 @@
 #else
 #define PERTURB_INLINE inline __attribute__((always_inline))
 #endif
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 #define PERTURB_UNROLL _Pragma("unroll")
+#elif defined(__CUDACC__)
+#define PERTURB_UNROLL
 #else
 #define PERTURB_UNROLL _Pragma("GCC unroll 16")
 #endif

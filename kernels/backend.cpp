@@ -1,0 +1,545 @@
+// The CUDA backend's host side: a call becomes slices of rows, a slice becomes launches on the caller's stream. Nothing here waits for
+// the device, and with a workspace nothing allocates, so every call can be captured in a graph.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <mutex>
+
+#include "cuda_backend.h"
+#include "error.h"
+#include "kernels/dispatch.h"
+#include "kernels/launch.h"
+#include "kernels/passes.h"
+#include "kernels/rank_sort.h"
+
+namespace perturb {
+namespace {
+
+using namespace cuda;
+
+constexpr size_t alignment = 256;
+constexpr int64_t slice_bytes = 4 << 20;      // of a slice of rows' memory, where more than one row fits
+constexpr int64_t scratch_limit = 256 << 20;  // of all blocks that keep a problem in global memory
+constexpr size_t default_shared_bytes = 48 << 10;
+
+// ---------------------------------------------------------------- errors
+
+// After these no call on the device works until the process ends.
+bool is_sticky(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorHardwareStackError:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable: return true;
+    default: return false;
+  }
+}
+
+perturb_status cuda_fail(cudaError_t error, const char* what) {
+  (void)cudaGetLastError();  // reported here: not left for the caller's next check
+  switch (error) {
+    case cudaErrorMemoryAllocation: return fail(PERTURB_ERROR_OUT_OF_MEMORY, "%s: %s", what, cudaGetErrorString(error));
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorInvalidDevice:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorInitializationError:
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion:
+      return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "%s: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
+    default: break;
+  }
+  return fail(PERTURB_ERROR_CUDA, "%s: %s (%s)%s", what, cudaGetErrorString(error), cudaGetErrorName(error),
+              is_sticky(error) ? "; a kernel failed before, the device is lost to this process" : "; the context can be used again");
+}
+
+// The context's device is current in this scope.
+class device_scope {
+ public:
+  explicit device_scope(int ordinal) {
+    error_ = cudaGetDevice(&before_);
+    if (error_ == cudaSuccess && before_ != ordinal) {
+      error_ = cudaSetDevice(ordinal);
+      changed_ = error_ == cudaSuccess;
+    }
+  }
+  ~device_scope() {
+    if (changed_) (void)cudaSetDevice(before_);
+  }
+  device_scope(const device_scope&) = delete;
+  device_scope& operator=(const device_scope&) = delete;
+  cudaError_t error() const { return error_; }
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+  cudaError_t error_;
+};
+
+// ---------------------------------------------------------------- grids
+
+// The masks of a grid on a device: copied there once, kept until the oracle is destroyed.
+cudaError_t grid_on_device(const perturb_oracle& oracle, int ordinal, const uint8_t** masks) {
+  const std::lock_guard<std::mutex> lock(oracle.device_copies.mutex);
+  for (const device_copy& copy : oracle.device_copies.all) {
+    if (copy.ordinal != ordinal) continue;
+    *masks = static_cast<const uint8_t*>(copy.memory);
+    return cudaSuccess;
+  }
+  const grid& g = *oracle.grid;
+  const size_t cells = (size_t)g.cells();
+  // Also while the caller's stream is being captured: this copy is none of the graph's.
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaError_t error = cudaThreadExchangeStreamCaptureMode(&mode);
+  if (error != cudaSuccess) return error;
+  void* memory = nullptr;
+  cudaStream_t stream = nullptr;
+  error = cudaMalloc(&memory, 2 * cells);
+  if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  if (error == cudaSuccess) error = cudaMemcpyAsync(memory, g.steps.data(), cells, cudaMemcpyHostToDevice, stream);
+  if (error == cudaSuccess) error = cudaMemcpyAsync((char*)memory + cells, g.passable.data(), cells, cudaMemcpyHostToDevice, stream);
+  if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+  if (stream) (void)cudaStreamDestroy(stream);
+  if (error == cudaSuccess) {
+    const auto release = [](int device, void* pointer) {
+      const device_scope scope(device);
+      (void)cudaFree(pointer);
+    };
+    oracle.device_copies.all.push_back({ordinal, memory, release});
+    *masks = static_cast<const uint8_t*>(memory);
+  } else {
+    (void)cudaFree(memory);
+  }
+  (void)cudaThreadExchangeStreamCaptureMode(&mode);
+  return error;
+}
+
+// ---------------------------------------------------------------- a call as a problem, and its memory
+
+problem make_problem(const call& c, bool any_outputs) {
+  static float any;
+  const perturb_oracle& o = *c.oracle;
+  problem p = {};
+  p.operation = c.operation;
+  p.oracle = o.kind;
+  p.n = c.n();
+  p.m = c.m();
+  p.k = o.k;
+  p.samples = c.samples;
+  p.descending = o.descending;
+  p.leave_one_out = c.leave_one_out;
+  p.multiplicative = c.multiplicative;
+  p.base = o.base;
+  p.noise_sign = o.noise_sign();
+  p.loss_sign = o.loss_sign();
+  p.noise = c.noise;
+  p.epsilon = c.epsilon;
+  p.epsilon_per_item = c.epsilon_per_item;
+  p.first_row = (uint32_t)c.first_row;
+  p.first_sample = (uint32_t)c.first_sample;
+  p.keys = c.keys;
+  p.theta = c.theta;
+  p.operand = c.operand;
+  for (int i = 0; i < 4; ++i) p.output[i] = any_outputs ? &any : c.output[i];
+  if (o.grid) {
+    p.grid.height = (int32_t)o.grid->height;
+    p.grid.width = (int32_t)o.grid->width;
+    p.grid.source = (int32_t)o.grid->source;
+    p.grid.target = (int32_t)o.grid->target;
+    p.grid.diagonal_factor = o.grid->diagonal_factor;
+    p.grid.cost_floor = o.grid->cost_floor;
+    p.grid.count_source = o.grid->count_source;
+    p.grid.refuse_negative = o.grid->refuse_negative;
+    p.grid.hops = o.grid->hops;
+    p.grid.reached = o.grid->reached;
+  }
+  return p;
+}
+
+int64_t item_words(const problem& p) {
+  switch (p.operation) {
+    case PERTURB_OP_EXPECTATION: return p.output[1] && p.oracle == oracle_kind::rank ? 2 * p.m : p.m;
+    case PERTURB_OP_VJP: return 3 * p.n;
+    case PERTURB_OP_JVP: return 3 * p.m;
+    case PERTURB_OP_JACOBIAN: return p.m + p.n + p.m * p.n;
+    case PERTURB_OP_FENCHEL_YOUNG: return p.multiplicative ? 5 * p.m : p.m;
+    default: return 0;
+  }
+}
+
+// Hands out parts of a workspace; with a null base it only counts.
+class carver {
+ public:
+  explicit carver(unsigned char* base) : base_(base) {}
+  template <class T>
+  void take(T*& pointer, int64_t count) {
+    pointer = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
+    used_ += ((size_t)count * sizeof(T) + alignment - 1) / alignment * alignment;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  unsigned char* base_;
+  size_t used_ = 0;
+};
+
+// The memory of a slice of `rows` rows.
+void lay_out(problem& p, int64_t rows, carver& memory) {
+  p.words_per_row = item_words(p) + (item_words(p) > 0 ? sum_words : 0);
+  memory.take(p.state, rows);
+  memory.take(p.words, rows * p.words_per_row);
+  if (p.operation == PERTURB_OP_VJP) {
+    memory.take(p.cotangent, rows * p.m);
+    memory.take(p.weights, rows * p.samples);
+  }
+  if (p.operation == PERTURB_OP_JVP) {
+    memory.take(p.direction, rows * p.n);
+    memory.take(p.chains, rows * p.samples);
+  }
+  if (p.operation == PERTURB_OP_JVP || p.operation == PERTURB_OP_JACOBIAN) memory.take(p.centre, rows * p.m);
+  if (p.oracle == oracle_kind::rank && p.n <= rank_packed_limit) {
+    memory.take(p.key_offset, rows * p.n);
+    memory.take(p.key_factor, p.epsilon_per_item ? rows * p.n : rows);
+  }
+}
+
+struct schedule {
+  int64_t rows;           // of a slice
+  int64_t y_samples;      // Jacobian: samples whose y is kept at a time
+  int64_t scratch_blocks; // blocks that share `scratch`
+  size_t scratch_bytes;   // of all of them
+  size_t bytes;
+};
+
+device_limits limits_of(const cuda_device& device) { return {device.multiprocessors, device.shared_bytes}; }
+
+// Pure: sizes in, sizes out.
+schedule make_schedule(const cuda_device& device, const call& c, bool any_outputs) {
+  problem p = make_problem(c, any_outputs);
+  schedule s = {};
+  carver one(nullptr);
+  lay_out(p, 1, one);
+  s.rows = std::clamp<int64_t>(slice_bytes / (int64_t)one.used(), 1, std::max<int64_t>(c.batch, 1));
+  // Parts are aligned one by one: with many rows a row takes less than with one, so the bound holds.
+  if (p.operation == PERTURB_OP_JACOBIAN) s.y_samples = std::clamp<int64_t>(slice_bytes / (s.rows * p.m * 4), 1, c.samples);
+  for (const int64_t samples : {int64_t{1}, c.samples}) {
+    const shape_choice choice = choose_shapes(p, samples, limits_of(device));
+    for (const shape* each : {choice.first, choice.second}) {
+      if (!each) continue;
+      const int64_t per_block = each == &rank_sorted() ? (int64_t)rank_sort_scratch_bytes(p) : (int64_t)each->scratch_bytes(p);
+      if (per_block == 0) continue;
+      const int64_t blocks = each == &rank_sorted() ? 1 : std::clamp<int64_t>(scratch_limit / per_block, 1, 2 * device.multiprocessors);
+      s.scratch_blocks = blocks;
+      s.scratch_bytes = std::max(s.scratch_bytes, (size_t)(blocks * per_block));
+    }
+  }
+  carver all(nullptr);
+  lay_out(p, s.rows, all);
+  int32_t* y = nullptr;
+  all.take(y, s.rows * s.y_samples * p.m);
+  all.take(p.scratch, (int64_t)s.scratch_bytes);
+  s.bytes = all.used();
+  return s;
+}
+
+// ---------------------------------------------------------------- launches
+
+class runner {
+ public:
+  runner(const cuda_device& device, const schedule& plan) : limits_(limits_of(device)), plan_(plan), stream_(static_cast<cudaStream_t>(device.stream)) {}
+
+  // Solves samples first .. first + count of every row of the slice and hands them to an estimator.
+  cudaError_t solve(problem p, estimator_kind kind, int64_t first, int64_t count) const {
+    p.first_of_run = first;
+    p.run = count;
+    const shape_choice choice = choose_shapes(p, count, limits_);
+    for (const shape* each : {choice.first, choice.second}) {
+      if (!each) continue;
+      const cudaError_t error = each == &rank_sorted() ? solve_sorted(p, *each, kind) : launch_shape(p, *each, kind, plan_.scratch_blocks);
+      if (error != cudaSuccess) return error;
+    }
+    return cudaSuccess;
+  }
+
+  // The unperturbed solution.
+  cudaError_t solve_silent(problem p, estimator_kind kind) const {
+    p.silent = true;
+    return solve(p, kind, 0, 1);
+  }
+
+  cudaError_t clear(void* memory, size_t bytes) const { return bytes ? cudaMemsetAsync(memory, 0, bytes, stream_) : cudaSuccess; }
+  template <class Launch>
+  cudaError_t pass(Launch launch, const problem& p) const {
+    return launch(p, limits_.multiprocessors, stream_);
+  }
+
+ private:
+  cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind, int64_t scratch_blocks) const {
+    const bool plain = p.noise == distribution::normal && !p.multiplicative && !p.epsilon_per_item && !p.silent;
+    const void* kernel = plain && s.plain[(int)kind] ? s.plain[(int)kind] : s.general[(int)kind];
+    const size_t oracle_bytes = s.shared_bytes(p);
+    const size_t count_bytes = ((size_t)p.m * 4 + 15) / 16 * 16;
+    p.shared_counts = (kind == estimator_kind::count || kind == estimator_kind::value) && !p.silent && count_bytes + oracle_bytes <= default_shared_bytes;
+    p.oracle_shared = p.shared_counts ? (uint32_t)count_bytes : 0;
+    const size_t shared = p.oracle_shared + oracle_bytes;
+    if (shared > default_shared_bytes) {
+      const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+      if (error != cudaSuccess) return error;
+    }
+    // Chunks: enough tasks to fill the device, no smaller than a step, and no larger than 32-bit counts allow.
+    const int64_t steps = (p.run + s.samples_per_step - 1) / s.samples_per_step;
+    const int64_t resident = (int64_t)limits_.multiprocessors * (2048 / s.threads);
+    const int64_t wanted = std::clamp<int64_t>((2 * resident + p.rows - 1) / p.rows, 1, steps);
+    int64_t steps_per_chunk = (steps + wanted - 1) / wanted;
+    const int64_t largest_count = INT64_C(0xffffffff) / ((p.oracle == oracle_kind::rank ? p.n : 1) * s.samples_per_step);
+    steps_per_chunk = std::clamp<int64_t>(steps_per_chunk, 1, std::max<int64_t>(largest_count, 1));
+    p.chunk = steps_per_chunk * s.samples_per_step;
+    p.chunks = (p.run + p.chunk - 1) / p.chunk;
+    p.scratch_per_block = (int64_t)s.scratch_bytes(p);
+    const int64_t most = p.scratch_per_block ? scratch_blocks : 16 * resident;
+    return launch(kernel, p, (unsigned)std::min<int64_t>(p.rows * p.chunks, most), s.threads, shared, stream_);
+  }
+
+  // Rows too long for a block: every sample is sorted by itself on the whole device, then read.
+  cudaError_t solve_sorted(const problem& whole, const shape& s, estimator_kind kind) const {
+    for (int64_t row = 0; row < whole.rows; ++row) {
+      problem p = whole;
+      p.rows = 1;
+      p.first_row += (uint32_t)row;
+      p.theta += row * p.n;
+      if (p.operand) p.operand += row * (p.operation == PERTURB_OP_JVP ? p.n : p.m);
+      p.state += row;
+      p.words += row * p.words_per_row;
+      if (p.cotangent) p.cotangent += row * p.m;
+      if (p.weights) p.weights += row * p.samples;
+      if (p.chains) p.chains += row * p.samples;
+      if (p.operation == PERTURB_OP_SOLVE && p.output[1]) p.output[1] += row;
+      if (p.y) p.y += row * p.y_samples * p.m;
+      if (p.y_integers) p.y_integers += row * p.y_samples * p.m;
+      for (int64_t sample = whole.first_of_run; sample < whole.first_of_run + whole.run; ++sample) {
+        cudaError_t error = rank_sort(p, sample, p.scratch, stream_);
+        if (error != cudaSuccess) return error;
+        problem one = p;
+        one.first_of_run = sample;
+        one.run = 1;
+        if (one.y) one.y += (sample - whole.first_of_run) * p.m;
+        if (one.y_integers) one.y_integers += (sample - whole.first_of_run) * p.m;
+        error = launch_shape(one, s, kind, 1);
+        if (error != cudaSuccess) return error;
+      }
+    }
+    return cudaSuccess;
+  }
+
+  device_limits limits_;
+  schedule plan_;
+  cudaStream_t stream_;
+};
+
+#define PERTURB_CUDA_TRY(...)                               \
+  do {                                                      \
+    const cudaError_t error_ = (__VA_ARGS__);               \
+    if (error_ != cudaSuccess) return error_;               \
+  } while (false)
+
+// One slice of rows, from its inputs to its outputs.
+cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y_samples) {
+  const size_t y_bytes = (size_t)(p.rows * p.m) * sizeof(int32_t);
+  PERTURB_CUDA_TRY(run.pass(launch_prepare, p));
+  if (p.grid.refuse_negative) PERTURB_CUDA_TRY(run.pass(launch_refuse_negative, p));
+  PERTURB_CUDA_TRY(run.clear(p.words, (size_t)(p.rows * p.words_per_row) * sizeof(int64_t)));
+  switch (p.operation) {
+    case PERTURB_OP_SOLVE:
+    case PERTURB_OP_SAMPLE:
+      p.y = p.output[0];
+      p.y_samples = p.samples;
+      PERTURB_CUDA_TRY(run.clear(p.y, y_bytes * (size_t)p.samples));
+      if (p.operation == PERTURB_OP_SOLVE) {
+        PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::store));
+      } else {
+        PERTURB_CUDA_TRY(run.solve(p, estimator_kind::store, 0, p.samples));
+      }
+      break;
+    case PERTURB_OP_EXPECTATION: {
+      const bool values = p.output[2] || p.output[3];
+      if (p.output[3]) PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::value));
+      const bool squares = p.output[1] && p.oracle == oracle_kind::rank;
+      PERTURB_CUDA_TRY(run.solve(p, values || squares ? estimator_kind::value : estimator_kind::count, 0, p.samples));
+      break;
+    }
+    case PERTURB_OP_VJP:
+      PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::inner));
+      PERTURB_CUDA_TRY(run.solve(p, estimator_kind::inner, 0, p.samples));
+      PERTURB_CUDA_TRY(run.pass(launch_weighted_scores, p));
+      break;
+    case PERTURB_OP_JVP:
+    case PERTURB_OP_JACOBIAN:
+      PERTURB_CUDA_TRY(run.clear(p.centre, y_bytes));
+      p.y_integers = p.centre;
+      p.y_samples = 1;
+      PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::store));
+      if (p.operation == PERTURB_OP_JVP) {
+        PERTURB_CUDA_TRY(run.pass(launch_chains, p));
+        PERTURB_CUDA_TRY(run.solve(p, estimator_kind::scaled, 0, p.samples));
+        break;
+      }
+      p.y_integers = y_buffer;
+      p.y_samples = y_samples;
+      for (int64_t first = 0; first < p.samples; first += y_samples) {
+        p.first_of_run = first;
+        p.run = std::min(y_samples, p.samples - first);
+        PERTURB_CUDA_TRY(run.clear(p.y_integers, y_bytes * (size_t)y_samples));
+        PERTURB_CUDA_TRY(run.solve(p, estimator_kind::store, first, p.run));
+        PERTURB_CUDA_TRY(run.pass(launch_products, p));
+      }
+      break;
+    default: PERTURB_CUDA_TRY(run.solve(p, estimator_kind::fenchel_young, 0, p.samples)); break;
+  }
+  return run.pass(launch_finalize, p);
+}
+
+cudaError_t run_call(const cuda_device& device, const call& c, const schedule& plan, unsigned char* memory, const uint8_t* masks) {
+  problem whole = make_problem(c, false);
+  if (c.oracle->grid) {
+    whole.grid.steps = masks;
+    whole.grid.passable = masks + c.oracle->grid->cells();
+  }
+  carver parts(memory);
+  lay_out(whole, plan.rows, parts);
+  int32_t* y = nullptr;
+  parts.take(y, plan.rows * plan.y_samples * whole.m);
+  parts.take(whole.scratch, (int64_t)plan.scratch_bytes);
+  const runner run(device, plan);
+  for (int64_t first = 0; first < c.batch; first += plan.rows) {
+    problem p = whole;
+    p.rows = std::min(plan.rows, c.batch - first);
+    p.first_row += (uint32_t)first;
+    p.theta += first * p.n;
+    if (p.operand) p.operand += first * (p.operation == PERTURB_OP_JVP ? p.n : p.m);
+    // Floats of each output per row.
+    int64_t width[4] = {p.m, p.m, 1, 1};
+    if (p.operation == PERTURB_OP_SOLVE) width[1] = 1;
+    if (p.operation == PERTURB_OP_SAMPLE) width[0] = p.m * p.samples;
+    if (p.operation == PERTURB_OP_VJP) width[0] = p.n;
+    if (p.operation == PERTURB_OP_JACOBIAN) width[0] = p.m * p.n;
+    if (p.operation == PERTURB_OP_FENCHEL_YOUNG) width[0] = 1;
+    for (int i = 0; i < 4; ++i)
+      if (p.output[i]) p.output[i] += first * width[i];
+    PERTURB_CUDA_TRY(run_slice(run, p, y, plan.y_samples));
+  }
+  return cudaSuccess;
+}
+
+// ---------------------------------------------------------------- scratch
+
+// The lent workspace, or memory that is freed in stream order when the call has been enqueued.
+class device_scratch {
+ public:
+  explicit device_scratch(const cuda_device& device) : device_(device) {}
+  ~device_scratch() {
+    if (!owned_) return;
+    if (device_.allocator.deallocate) {
+      device_.allocator.deallocate(owned_, bytes_, device_.stream, device_.allocator.user);
+    } else {
+      (void)cudaFreeAsync(owned_, static_cast<cudaStream_t>(device_.stream));
+    }
+  }
+  device_scratch(const device_scratch&) = delete;
+  device_scratch& operator=(const device_scratch&) = delete;
+
+  perturb_status acquire(size_t bytes, void* workspace, size_t workspace_bytes) {
+    if (workspace) {
+      if (workspace_bytes < bytes + alignment - 1)
+        return fail(PERTURB_ERROR_WORKSPACE_TOO_SMALL, "workspace: this call needs %zu bytes, the workspace has %zu", bytes + alignment - 1, workspace_bytes);
+      memory_ = reinterpret_cast<unsigned char*>(((uintptr_t)workspace + alignment - 1) / alignment * alignment);
+      return PERTURB_OK;
+    }
+    if (device_.allocator.allocate) {
+      owned_ = device_.allocator.allocate(bytes, alignment, device_.stream, device_.allocator.user);
+      if (!owned_) return fail(PERTURB_ERROR_OUT_OF_MEMORY, "scratch: %zu bytes for this call cannot be had from device_allocator", bytes);
+    } else {
+      const cudaError_t error = cudaMallocAsync(&owned_, bytes, static_cast<cudaStream_t>(device_.stream));
+      if (error != cudaSuccess) {
+        owned_ = nullptr;
+        char what[64];
+        std::snprintf(what, sizeof what, "scratch: %zu bytes for this call", bytes);
+        return cuda_fail(error, what);
+      }
+    }
+    bytes_ = bytes;
+    memory_ = static_cast<unsigned char*>(owned_);
+    return PERTURB_OK;
+  }
+  unsigned char* memory() const { return memory_; }
+
+ private:
+  const cuda_device& device_;
+  unsigned char* memory_ = nullptr;
+  void* owned_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+}  // namespace
+
+// ---------------------------------------------------------------- the interface
+
+perturb_status open_cuda_device(int ordinal, void* stream, const perturb_allocator& allocator, cuda_device& device) {
+  int count = 0;
+  cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) return cuda_fail(error, "options.backend: no CUDA device works here");
+  if (count == 0) return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "options.backend: no CUDA device works here: there is none");
+  if (ordinal >= count) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.device: expected -1 to %d, got %d", count - 1, ordinal);
+  device = {};
+  device.ordinal = ordinal;
+  if (ordinal < 0) error = cudaGetDevice(&device.ordinal);
+  int shared = 0;
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, device.ordinal);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.ordinal);
+  // Whether this build has code for the device.
+  if (error == cudaSuccess) {
+    const device_scope scope(device.ordinal);
+    cudaFuncAttributes attributes;
+    error = scope.error();
+    if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, argmax_thread().general[0]);
+  }
+  if (error != cudaSuccess) return cuda_fail(error, "options.backend: the CUDA device does not work");
+  device.shared_bytes = (size_t)shared;
+  device.stream = stream;
+  device.allocator = allocator;
+  return PERTURB_OK;
+}
+
+size_t cuda_scratch_bytes(const cuda_device& device, const call& c, bool any_outputs) { return make_schedule(device, c, any_outputs).bytes; }
+
+perturb_status cuda_execute(const cuda_device& device, const call& c, void* workspace, size_t workspace_bytes) {
+  const device_scope scope(device.ordinal);
+  if (scope.error() != cudaSuccess) return cuda_fail(scope.error(), "context: its device cannot be made current");
+  const uint8_t* masks = nullptr;
+  if (c.oracle->grid) {
+    const cudaError_t error = grid_on_device(*c.oracle, device.ordinal, &masks);
+    if (error != cudaSuccess) return cuda_fail(error, "oracle: its grid cannot be copied to the device");
+  }
+  const schedule plan = make_schedule(device, c, false);
+  device_scratch scratch(device);
+  if (const perturb_status s = scratch.acquire(plan.bytes, workspace, workspace_bytes)) return s;
+  const cudaError_t error = run_call(device, c, plan, scratch.memory(), masks);
+  return error == cudaSuccess ? PERTURB_OK : cuda_fail(error, "launch");
+}
+
+perturb_status cuda_noise_fill(const cuda_device& device, const call& c, float* z) {
+  const device_scope scope(device.ordinal);
+  if (scope.error() != cudaSuccess) return cuda_fail(scope.error(), "context: its device cannot be made current");
+  problem p = make_problem(c, false);
+  p.rows = c.batch;
+  const cudaError_t error = launch_noise_fill(p, z, device.multiprocessors, static_cast<cudaStream_t>(device.stream));
+  return error == cudaSuccess ? PERTURB_OK : cuda_fail(error, "launch");
+}
+
+}  // namespace perturb

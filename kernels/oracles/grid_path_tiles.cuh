@@ -1,0 +1,262 @@
+// grid_path on the device for larger grids: a block per sample, distances and costs in shared memory (strips) or in the block's global
+// scratch (tiles).
+//
+// The grid is cut into tiles of 32 columns and 16 rows. A warp takes a tile into registers, relaxes it once from its surroundings and
+// then sweeps it until it is stable; tiles whose surroundings changed are listed for the next round. All warps of the block read before
+// any writes, so a round has no races, and what a warp sees never depends on another's speed.
+#pragma once
+
+#include "kernels/oracles/grid_path.cuh"
+
+namespace perturb::cuda {
+
+template <bool Plain, int Threads, bool Shared>
+class grid_path_tiles_oracle {
+ public:
+  static constexpr bool plain = Plain;
+  static constexpr int threads = Threads, warps = threads / 32;
+  static constexpr int sample_lanes = Threads;
+  static constexpr int64_t samples_per_step = 1;
+  using lanes = group<Threads>;
+  using source = noise_source<Plain>;
+
+  static __device__ __forceinline__ bool takes(const problem&, int64_t) { return true; }
+  static size_t shared_bytes(const problem& p) { return Shared ? bytes(p) : 0; }
+  static size_t scratch_bytes(const problem& p) { return Shared ? 0 : bytes(p); }
+
+  __device__ __forceinline__ grid_path_tiles_oracle(const problem& problem_, int64_t row, unsigned char* shared)
+      : p(problem_), theta_(problem_.theta + row * problem_.n), row_(row_counter(problem_, row)), scale_(problem_.state[row].grid_scale) {
+    distance_ = (int32_t*)(Shared ? shared : p.scratch + blockIdx.x * p.scratch_per_block);
+    costs_ = (float*)(distance_ + (int32_t)p.n);
+    listed_ = (int32_t*)(costs_ + (int32_t)p.n);
+    lists_ = listed_ + tiles(p.grid);
+  }
+
+  __device__ __forceinline__ void begin_row() {
+    bool even = p.grid.diagonal_factor == 1.0f;
+    for (int32_t i = threadIdx.x; i < (int32_t)p.n; i += threads) even = even && all_steps(p.grid, i);
+    even_ = __syncthreads_and(even);
+  }
+
+  __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first; }
+  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
+  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
+  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
+
+  __device__ __forceinline__ void solve(int64_t first, int64_t) {
+    sample_ = sample_counter(p, first);
+    int32_t* const waiting = waiting_tiles();
+    __syncthreads();  // the last sample's path has been walked
+    start();
+    int32_t* list = lists_;
+    int32_t* next = lists_ + tiles(p.grid);
+    int now = 0;
+    for (;;) {
+      __syncthreads();
+      const int32_t count = waiting[now];
+      // Votes: the compiler then knows that the loops are the same for the whole warp.
+      if (!__any_sync(full_mask, count > 0)) break;
+      for (int32_t base = 0; __any_sync(full_mask, base < count); base += warps) {
+        const int32_t at = base + (int)(threadIdx.x / 32);
+        const bool busy = __any_sync(full_mask, at < count);
+        tile x;
+        if (busy) x.load(*this, list[at]);
+        __syncthreads();
+        if (busy) x.relax(*this, next, waiting + (now ^ 1));
+        __syncthreads();
+      }
+      if (threadIdx.x == 0) waiting[now] = 0;
+      now ^= 1;
+      int32_t* const spare = list;
+      list = next;
+      next = spare;
+    }
+  }
+
+  // The first warp walks: each lane looks at one neighbour, and every 32nd cell is a lane's to report.
+  template <detail D, class F>
+  __device__ __forceinline__ void for_each(F&& f) const {
+    if (threadIdx.x >= 32) return;
+    const device_grid& g = p.grid;
+    const uint32_t k = threadIdx.x % grid_neighbours;
+    const int32_t offset = step_row(k) * g.width + step_column(k);
+    const float factor = step_is_diagonal(k) ? g.diagonal_factor : 1.0f;
+    int32_t cell = g.target;
+    bool more = true;
+    while (more) {
+      int32_t item = -1;
+      uint32_t by = 0;
+      bool is_source = false;
+      for (int i = 0; i < 32 && more; ++i) {
+        more = cell != g.source;
+        const bool explains = more && (g.steps[cell] >> k & 1) && distance_[cell + offset] + step_quanta(costs_[cell] * factor, scale_) == distance_[cell];
+        const int first = more ? __ffs((int)__ballot_sync(full_mask, explains)) - 1 : 0;
+        if (i == (int)threadIdx.x) {
+          item = cell;
+          by = (uint32_t)first;
+          is_source = !more;
+        }
+        cell += step_row((uint32_t)first) * g.width + step_column((uint32_t)first);
+      }
+      if (item >= 0) report_cell<Plain, D>(p, theta_, row_, sample_, item, by, is_source, f);
+    }
+  }
+
+ private:
+  static constexpr int tile_rows = 16, tile_columns = 32;
+
+  static __host__ __device__ __forceinline__ int32_t tiles_across(const device_grid& g) { return (g.width + tile_columns - 1) / tile_columns; }
+  static __host__ __device__ __forceinline__ int32_t tiles_down(const device_grid& g) { return (g.height + tile_rows - 1) / tile_rows; }
+  static __host__ __device__ __forceinline__ int32_t tiles(const device_grid& g) { return tiles_across(g) * tiles_down(g); }
+  static size_t bytes(const problem& p) { return ((size_t)p.n * 2 + (size_t)tiles(p.grid) * 3 + 63) / 64 * 64 * sizeof(int32_t); }
+
+  // How many tiles are in each of the two lists.
+  static __device__ __forceinline__ int32_t* waiting_tiles() {
+    __shared__ int32_t waiting[2];
+    return waiting;
+  }
+
+  // Draws the costs, and lists the source's tile.
+  __device__ __forceinline__ void start() {
+    const device_grid& g = p.grid;
+    const int32_t n = (int32_t)p.n, of_source = g.source / g.width / tile_rows * tiles_across(g) + g.source % g.width / tile_columns;
+    for (int32_t q = threadIdx.x; q < (n + 3) / 4; q += threads) {
+      float z[4];
+      source::quad(p, row_, sample_, (uint32_t)q, z);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int32_t i = 4 * q + j;
+        if (i >= n) break;
+        costs_[i] = cell_cost<Plain>(p, g.passable[i] ? theta_[i] : INFINITY, i, z[j]);
+        distance_[i] = grid_infinity;
+      }
+    }
+    for (int32_t i = threadIdx.x; i < tiles(g); i += threads) listed_[i] = i == of_source;
+    if (threadIdx.x == 0) {
+      lists_[0] = of_source;
+      waiting_tiles()[0] = 1;
+      waiting_tiles()[1] = 0;
+    }
+  }
+
+  struct tile {
+    using columns = grid_column<tile_columns, tile_rows>;
+    columns x;
+    int32_t diagonal_quanta[tile_rows];  // where they differ
+    diagonal_masks steps;
+    int32_t across, down, top, bottom, moved;
+
+    __device__ __forceinline__ void load(const grid_path_tiles_oracle& o, int32_t which) {
+      const device_grid& g = o.p.grid;
+      const int lane_of_warp = (int)(threadIdx.x % 32);
+      across = which % tiles_across(g);
+      down = which / tiles_across(g);
+      const int32_t r0 = down * tile_rows, c0 = across * tile_columns, column = c0 + lane_of_warp;
+      if (lane_of_warp == 0) o.listed_[which] = 0;
+      const bool even = __all_sync(full_mask, o.even_);
+      steps = {~0u, ~0u, ~0u, ~0u};
+      if (!even) steps = {0, 0, 0, 0};
+#pragma unroll
+      for (int r = 0; r < tile_rows; ++r) {
+        const bool inside = r0 + r < g.height && column < g.width;
+        const int32_t i = (r0 + r) * g.width + column;
+        const float cost = inside ? o.costs_[i] : INFINITY;
+        x.distance[r] = inside ? o.distance_[i] : grid_infinity;
+        x.quanta[r] = step_quanta(cost, o.scale_);
+        if (even) {
+          diagonal_quanta[r] = x.quanta[r];
+        } else {
+          diagonal_quanta[r] = step_quanta(cost * g.diagonal_factor, o.scale_);
+          const uint32_t mask = inside ? g.steps[i] : 0;
+          steps.nw |= (mask >> 0 & 1) << r;
+          steps.ne |= (mask >> 2 & 1) << r;
+          steps.sw |= (mask >> 5 & 1) << r;
+          steps.se |= (mask >> 7 & 1) << r;
+        }
+      }
+      top = x.distance[0];
+      bottom = x.distance[tile_rows - 1];
+      moved = 0;
+
+      // Where everything begins: in memory the source is at infinity until its tile has been relaxed, so that it counts as changed.
+      if (g.source / g.width / tile_rows == down && g.source % g.width == column) {
+#pragma unroll
+        for (int r = 0; r < tile_rows; ++r)
+          if (g.source / g.width == r0 + r) take(r, g.count_source ? x.quanta[r] : 0);
+      }
+
+      // From the rows above and below.
+      const auto outside = [&](int32_t r, int32_t c) { return r >= 0 && r < g.height && c >= 0 && c < g.width ? o.distance_[r * g.width + c] : grid_infinity; };
+      // Of the columns at both sides: one for the first lane, one for the last.
+      const int32_t beside = lane_of_warp == 0 ? c0 - 1 : lane_of_warp == tile_columns - 1 ? c0 + tile_columns : -1;
+      const bool is_west = lane_of_warp == 0, is_east = lane_of_warp == tile_columns - 1;
+      const int32_t above = outside(r0 - 1, column), below = outside(r0 + tile_rows, column);
+      int32_t before = outside(r0 - 1, beside), here = outside(r0, beside);
+      relax_from_row(0, above, before, steps.nw, steps.ne, is_west, is_east);
+#pragma unroll
+      for (int r = 0; r < tile_rows; ++r) {
+        const int32_t after = outside(r0 + r + 1, beside);
+        const uint32_t from_before = is_west ? steps.nw : steps.ne, from_after = is_west ? steps.sw : steps.se;
+        relax_from(r, here, from_before >> r & 1 ? before : grid_infinity, from_after >> r & 1 ? after : grid_infinity);
+        before = here;
+        here = after;
+      }
+      relax_from_row(tile_rows - 1, below, here, steps.sw, steps.se, is_west, is_east);
+    }
+
+    __device__ __forceinline__ void relax(const grid_path_tiles_oracle& o, int32_t* next, int32_t* waiting) {
+      const device_grid& g = o.p.grid;
+      // Inside, the tile was stable when it was last written.
+      if (!__any_sync(full_mask, moved != 0)) return;
+      if (__all_sync(full_mask, o.even_)) {
+        moved |= x.settle([&] { return x.template sweep<true>(tile_rows); }, [&] { return x.template sweep<false>(tile_rows); });
+      } else {
+        const auto diagonal = [&](int r) { return diagonal_quanta[r]; };
+        moved |= x.settle([&] { return x.template sweep<true>(tile_rows, steps, diagonal); }, [&] { return x.template sweep<false>(tile_rows, steps, diagonal); });
+      }
+      const int32_t r0 = down * tile_rows, column = across * tile_columns + (int32_t)(threadIdx.x % 32);
+#pragma unroll
+      for (int r = 0; r < tile_rows; ++r)
+        if (r0 + r < g.height && column < g.width) o.distance_[(r0 + r) * g.width + column] = x.distance[r];
+
+      // Lane k lists neighbour k if cells next to it changed.
+      const unsigned tops = __ballot_sync(full_mask, x.distance[0] != top), bottoms = __ballot_sync(full_mask, x.distance[tile_rows - 1] != bottom);
+      const unsigned any = __ballot_sync(full_mask, moved != 0);
+      const uint32_t k = threadIdx.x % 32;
+      if (k >= grid_neighbours) return;
+      const int32_t dr = step_row(k), dc = step_column(k);
+      const unsigned edge = dr < 0 ? tops : dr > 0 ? bottoms : any;
+      const bool changed = dc < 0 ? edge & 1u : dc > 0 ? edge >> 31 : edge != 0;
+      if (!changed || across + dc < 0 || across + dc >= tiles_across(g) || down + dr < 0 || down + dr >= tiles_down(g)) return;
+      const int32_t neighbour = (down + dr) * tiles_across(g) + across + dc;
+      if (atomicExch(o.listed_ + neighbour, 1) == 0) next[atomicAdd(waiting, 1)] = neighbour;
+    }
+
+   private:
+    __device__ __forceinline__ void take(int r, int32_t candidate) {
+      const int32_t old = x.distance[r];
+      x.distance[r] = ::min(candidate, old);
+      moved |= old ^ x.distance[r];
+    }
+    // The corner beyond the row is at the side.
+    __device__ __forceinline__ void relax_from_row(int r, int32_t straight, int32_t corner, uint32_t west_steps, uint32_t east_steps, bool is_west, bool is_east) {
+      const int32_t west = columns::west(straight), east = columns::east(straight);
+      relax_from(r, straight, west_steps >> r & 1 ? (is_west ? corner : west) : grid_infinity, east_steps >> r & 1 ? (is_east ? corner : east) : grid_infinity);
+    }
+    __device__ __forceinline__ void relax_from(int r, int32_t straight, int32_t slanted_a, int32_t slanted_b) {
+      take(r, ::min(straight + x.quanta[r], ::min(slanted_a, slanted_b) + diagonal_quanta[r]));
+    }
+  };
+
+  const problem& p;
+  const float* theta_;
+  int32_t* distance_;
+  float* costs_;
+  int32_t* listed_;  // whether a tile is in a list
+  int32_t* lists_;
+  uint32_t row_, sample_ = 0;
+  float scale_;
+  bool even_ = false;
+};
+
+}  // namespace perturb::cuda

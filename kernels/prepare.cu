@@ -1,0 +1,156 @@
+// What must be known of a row before any sample is drawn: a block per row.
+#include "kernels/block.cuh"
+#include "kernels/launch.h"
+#include "kernels/noise.cuh"
+#include "kernels/passes.h"
+
+namespace perturb::cuda {
+namespace {
+
+constexpr int prepare_threads = 128;
+using reduce = block_reduce<prepare_threads>;
+
+__global__ void __launch_bounds__(prepare_threads) prepare(const __grid_constant__ problem p) {
+  using source = noise_source<false>;
+  const bool grid = p.oracle == oracle_kind::grid_path;
+  const auto counts = [&](int64_t i) { return !grid || p.grid.passable[i] != 0; };
+  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
+    const float* theta = p.theta + row * p.n;
+    const auto derivative = [&](int64_t i) { return counts(i) ? derivative_amplitude(p.multiplicative, source::amplitude(p, i), theta[i]) : 0.0; };
+    row_state state = {};
+    bool bad = false;
+
+    // theta and the amplitudes.
+    const bool bounded = !p.multiplicative && p.epsilon != 0.0f;
+    const double reach = (p.noise == distribution::normal ? 6.77 : 22.88) * (double)p.epsilon;
+    double low = HUGE_VAL, high = -HUGE_VAL, epsilon_max = p.epsilon_per_item ? 0.0 : (double)p.epsilon, factor_max = p.epsilon_per_item ? 0.0 : 1.0;
+    for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
+      double factor = 1.0;
+      if (p.epsilon_per_item) {
+        const float f = p.epsilon_per_item[i], e = p.epsilon * f;
+        factor = f;
+        bad = bad || !(f >= 0.0f && isfinite(f) && isfinite(e));
+        epsilon_max = larger(epsilon_max, e);
+        factor_max = larger(factor_max, f);
+      }
+      if (!counts(i)) continue;
+      const double t = theta[i];
+      bad = bad || !isfinite(t) || (bounded && magnitude(t) + factor * reach > (double)FLT_MAX);
+      low = t < low ? t : low;
+      high = larger(high, t);
+    }
+    low = reduce::min(low);
+    high = reduce::max(high);
+    if (p.epsilon_per_item) {
+      epsilon_max = reduce::max(epsilon_max);
+      factor_max = reduce::max(factor_max);
+    }
+    state.bounds = make_row_bounds<device_isa>(p.noise, p.multiplicative, epsilon_max, low, high, grid ? p.grid.cost_floor : 0.0);
+    const double weight = oracle_weight(p.oracle, p.n, p.k, p.grid.reached, p.grid.diagonal_factor);
+    state.value = make_value_scales(weight, state.bounds);
+    if (p.oracle == oracle_kind::rank)
+      state.rank = make_rank_scales(state.bounds, p.noise, p.multiplicative, p.n, p.descending ? -1.0f : 1.0f, false);
+    if (grid)
+      state.grid_scale = grid_row_scale(state.bounds, p.noise, p.multiplicative, p.grid.cost_floor, p.grid.diagonal_factor, p.grid.hops);
+
+    // The operand.
+    if (p.operation == PERTURB_OP_VJP) {
+      const float* g = p.operand + row * p.m;
+      double g_low = HUGE_VAL, g_high = -HUGE_VAL;
+      for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) {
+        bad = bad || !isfinite(g[i]);
+        if (!counts(i)) continue;
+        g_low = g[i] < g_low ? g[i] : g_low;
+        g_high = larger(g_high, g[i]);
+      }
+      g_low = reduce::min(g_low);
+      g_high = reduce::max(g_high);
+      const double largest = larger(-g_low, g_high), middle = 0.5 * (g_low + g_high), widest = 0.5 * (g_high - g_low);
+      const double unit = magnitude_unit(largest), unit_spread = magnitude_unit(widest);
+      int64_t absolute = 0, spread = 0;
+      for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) {
+        if (!counts(i)) continue;
+        absolute += magnitude_term(g[i], unit);
+        spread += magnitude_term(g[i] - middle, unit_spread);
+      }
+      absolute = reduce::sum(absolute);
+      spread = reduce::sum(spread);
+      state.vjp = make_vjp_scales(p.oracle, p.n, p.k, g_low, g_high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest));
+      const double scale = power_of_two(state.vjp.cotangent_exponent);
+      for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) p.cotangent[row * p.m + i] = counts(i) ? to_fixed(g[i], scale) : 0;
+    } else if (p.operation == PERTURB_OP_JVP) {
+      const float* u = p.operand + row * p.n;
+      double largest = 0.0;
+      for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
+        bad = bad || !isfinite(u[i]);
+        largest = larger(largest, magnitude((double)u[i] * inverse_amplitude(derivative(i))));
+      }
+      largest = reduce::max(largest);
+      state.jvp.direction_exponent = scale_exponent(largest, 0);  // directions of at most 1, so that a tiny epsilon cannot overflow
+      const double scale = power_of_two(state.jvp.direction_exponent), unit = magnitude_unit(1.0);
+      int64_t total = 0;
+      for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
+        const float d = (float)((double)u[i] * inverse_amplitude(derivative(i)) * scale);
+        p.direction[row * p.n + i] = d;
+        total += magnitude_term(d, unit);
+      }
+      state.jvp.chain_exponent = jvp_chain_exponent(p.noise, magnitude_sum(reduce::sum(total), 1.0));
+    } else if (p.operation == PERTURB_OP_FENCHEL_YOUNG) {
+      const float* t = p.operand + row * p.m;
+      double largest = 0.0;
+      bool integers = true;
+      for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) {
+        bad = bad || !(fabsf(t[i]) <= 0x1p31f);
+        if (!counts(i)) continue;
+        integers = integers && t[i] == rintf(t[i]);
+        largest = larger(largest, magnitude(t[i]));
+      }
+      integers = !__syncthreads_or(!integers);
+      largest = reduce::max(largest);
+      const double unit = magnitude_unit(largest);
+      int64_t terms = 0;
+      for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads)
+        if (counts(i)) terms += magnitude_term(t[i], unit);
+      const double total = magnitude_sum(reduce::sum(terms), largest);
+      state.fenchel_young = make_fenchel_young_scales<device_isa>(weight, state.bounds, p.noise, p.multiplicative, integers, total, factor_max);
+    }
+
+    if (state.rank.packed) {
+      const float sign = p.descending ? -1.0f : 1.0f;
+      for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
+        p.key_offset[row * p.n + i] = rank_key_offset(state.rank, sign, theta[i]);
+        if (p.epsilon_per_item) p.key_factor[row * p.n + i] = rank_key_factor(state.rank, sign, source::amplitude(p, i));
+      }
+      if (threadIdx.x == 0 && !p.epsilon_per_item) p.key_factor[row] = rank_key_factor(state.rank, sign, source::amplitude(p, 0));
+    }
+    state.bad = __syncthreads_or(bad) ? 1 : 0;
+    if (threadIdx.x == 0) p.state[row] = state;
+  }
+}
+
+__global__ void __launch_bounds__(prepare_threads) refuse_negative(const __grid_constant__ problem p) {
+  const int64_t quads = (p.n + 3) / 4, total = p.rows * p.samples * quads;
+  for (int64_t at = (int64_t)blockIdx.x * prepare_threads + threadIdx.x; at < total; at += (int64_t)gridDim.x * prepare_threads) {
+    const int64_t q = at % quads, sample = at / quads % p.samples, row = at / quads / p.samples;
+    float z[4];
+    noise_source<false>::quad(p, row_counter(p, row), sample_counter(p, sample), (uint32_t)q, z);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int64_t i = 4 * q + j;
+      if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) p.state[row].bad = 1;
+    }
+  }
+}
+
+}  // namespace
+
+cudaError_t launch_prepare(const problem& p, int multiprocessors, cudaStream_t stream) {
+  return launch((const void*)prepare, p, blocks_for(p.rows, 16, multiprocessors), prepare_threads, 0, stream);
+}
+
+cudaError_t launch_refuse_negative(const problem& p, int multiprocessors, cudaStream_t stream) {
+  const int64_t threads = p.rows * p.samples * ((p.n + 3) / 4);
+  return launch((const void*)refuse_negative, p, blocks_for((threads + prepare_threads - 1) / prepare_threads, 16, multiprocessors), prepare_threads, 0, stream);
+}
+
+}  // namespace perturb::cuda

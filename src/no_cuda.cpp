@@ -1,0 +1,16 @@
+// The CUDA backend of a library that was built without it.
+#include "cuda_backend.h"
+#include "error.h"
+
+namespace perturb {
+
+perturb_status open_cuda_device(int, void*, const perturb_allocator&, cuda_device&) {
+  return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "options.backend: this library was built without CUDA");
+}
+
+// No context has a device, so nothing below is ever called.
+size_t cuda_scratch_bytes(const cuda_device&, const call&, bool) { return 0; }
+perturb_status cuda_execute(const cuda_device&, const call&, void*, size_t) { return PERTURB_ERROR_INTERNAL; }
+perturb_status cuda_noise_fill(const cuda_device&, const call&, float*) { return PERTURB_ERROR_INTERNAL; }
+
+}  // namespace perturb
