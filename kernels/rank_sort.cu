@@ -37,7 +37,8 @@ cudaError_t carve(unsigned char* base, int64_t n, rank_scratch& s) {
   return cudaSuccess;
 }
 
-__global__ void __launch_bounds__(key_threads) make_rank_keys(const __grid_constant__ problem p, int64_t sample, uint32_t* keys, uint32_t* items) {
+__global__ void __launch_bounds__(key_threads)
+make_rank_keys(const __grid_constant__ problem p, int64_t sample, uint32_t* keys, uint32_t* items) {
   using source = noise_source<false>;
   const int64_t quads = (p.n + 3) / 4;
   for (int64_t q = blockIdx.x * (int64_t)key_threads + threadIdx.x; q < quads; q += gridDim.x * (int64_t)key_threads) {
@@ -65,7 +66,8 @@ cudaError_t rank_sort(const problem& p, int64_t sample, void* scratch, cudaStrea
   cudaError_t error = carve((unsigned char*)scratch, p.n, s);
   if (error != cudaSuccess) return error;
   const int64_t blocks = ((p.n + 3) / 4 + key_threads - 1) / key_threads;
-  make_rank_keys<<<(unsigned)(blocks < key_blocks ? blocks : key_blocks), key_threads, 0, stream>>>(p, sample, s.keys.Current(), s.items.Current());
+  const unsigned grid = (unsigned)(blocks < key_blocks ? blocks : key_blocks);
+  make_rank_keys<<<grid, key_threads, 0, stream>>>(p, sample, s.keys.Current(), s.items.Current());
   error = cudaGetLastError();
   if (error != cudaSuccess) return error;
   error = sort_pairs(s, p.n, stream);

@@ -8,6 +8,7 @@
 #include "library.h"
 #include "options.h"
 #include "progress.h"
+#include "session.h"
 #include "table.h"
 #include "text.h"
 
@@ -16,6 +17,7 @@ namespace perturb::cli {
 namespace {
 
 struct bench_command {
+  std::string device = "auto";
   int threads = 0;
   double seconds = 0.3;
   bool json = false;
@@ -56,34 +58,34 @@ std::vector<float> spread_numbers(int64_t n) {
   return values;
 }
 
-double time_expectation(perturb_context* context, const perturb_oracle* oracle, const std::vector<float>& theta, int64_t samples) {
+double time_expectation(session& library, const perturb_oracle* oracle, const std::vector<float>& theta, int64_t samples) {
   perturb_noise noise = PERTURB_NOISE_INIT;
   noise.samples = samples;
   noise.epsilon = 0.5f;
   std::vector<float> y(theta.size());
   float value = 0;
   const auto start = std::chrono::steady_clock::now();
-  check(perturb_expectation(context, oracle, &noise, 1, theta.data(), y.data(), nullptr, &value, nullptr));
+  library.expectation(oracle, noise, 1, theta.data(), y.data(), nullptr, &value, nullptr);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // The best of three runs of a third of the time each, with as many samples as that takes.
-bench_result measure(perturb_context* context, const bench_case& one, double seconds) {
+bench_result measure(session& library, const bench_case& one, double seconds) {
   bench_result result;
   result.name = one.name;
   result.n = perturb_oracle_input_size(one.oracle.get());
   result.per_problem = one.per_problem;
   const std::vector<float> theta = spread_numbers(result.n);
   result.samples = 64;
-  double took = time_expectation(context, one.oracle.get(), theta, result.samples);  // also warms up
+  double took = time_expectation(library, one.oracle.get(), theta, result.samples);  // also warms up
   while (took < seconds / 6 && result.samples < int64_t{1} << 30) {
     result.samples *= 2;
-    took = time_expectation(context, one.oracle.get(), theta, result.samples);
+    took = time_expectation(library, one.oracle.get(), theta, result.samples);
   }
   result.samples = std::max<int64_t>(64, static_cast<int64_t>(static_cast<double>(result.samples) * seconds / 3 / took) / 64 * 64);
   result.best = INFINITY;
   for (int repeat = 0; repeat < 3; ++repeat)
-    result.best = std::min(result.best, time_expectation(context, one.oracle.get(), theta, result.samples));
+    result.best = std::min(result.best, time_expectation(library, one.oracle.get(), theta, result.samples));
   return result;
 }
 
@@ -94,18 +96,18 @@ void run(const bench_command& command) {
   cases.push_back({"top-10 of 1000", make_top_k(1000, 10), false});
   for (const int64_t side : {12, 32, 96})
     cases.push_back({"path " + std::to_string(side) + " x " + std::to_string(side), make_square(side), true});
-  const context_handle context = make_context(command.threads);
+  session library(command.device, command.threads);
   std::vector<bench_result> results;
   {
     progress bar("bench");
     for (const bench_case& one : cases) {
       bar.show(static_cast<double>(results.size()) / static_cast<double>(cases.size()));
-      results.push_back(measure(context.get(), one, command.seconds));
+      results.push_back(measure(library, one, command.seconds));
     }
   }
   if (command.json) {
     json_writer json;
-    json.begin_object().member("command", "bench").member("library", version_text(perturb_version())).member("threads", command.threads);
+    json.begin_object().member("command", "bench").member("library", version_text(perturb_version())).member("device", library.device()).member("threads", command.threads);
     json.member("operation", "expectation").member("distribution", "normal").member("epsilon", 0.5).key("results").begin_array();
     for (const bench_result& r : results) {
       json.begin_object().member("name", r.name).member("n", r.n).member("samples", r.samples).member("seconds", r.best);
@@ -114,8 +116,12 @@ void run(const bench_command& command) {
     }
     return print(json.end_array().end_object().text());
   }
-  std::string text = "expectation of one row, normal noise, epsilon 0.5, threads: ";
-  text += command.threads == 0 ? "one per processor" : std::to_string(command.threads);
+  std::string text = "expectation of one row, normal noise, epsilon 0.5, ";
+  if (std::string(library.device()) == "cuda") {
+    text += "on CUDA with the copies there and back";
+  } else {
+    text += "threads: " + (command.threads == 0 ? "one per processor" : std::to_string(command.threads));
+  }
   text += ", best of 3\n";
   text_table table({"oracle", "samples/s", "time", "per"});
   for (const bench_result& r : results)
@@ -130,10 +136,7 @@ void run(const bench_command& command) {
 void add_bench_command(CLI::App& app) {
   const auto command = std::make_shared<bench_command>();
   CLI::App* sub = app.add_subcommand("bench", "How fast each oracle runs on this machine");
-  sub->add_option("--threads", command->threads, "0: one per processor")
-      ->check(CLI::Range(0, 1024).description(""))
-      ->type_name("N")
-      ->capture_default_str();
+  add_device_options(*sub, command->device, command->threads);
   sub->add_option("--seconds", command->seconds, "Time for each oracle, about")
       ->check(CLI::Range(0.001, 600.0).description(""))
       ->type_name("S")

@@ -13,6 +13,7 @@
 #include "path_picture.h"
 #include "problem_path.h"
 #include "progress.h"
+#include "session.h"
 #include "table.h"
 #include "text.h"
 
@@ -42,10 +43,10 @@ struct path_estimate {
   double seconds = 0;
 };
 
-hard_path solve_hard(perturb_context* context, const path_problem& problem) {
+hard_path solve_hard(session& library, const path_problem& problem) {
   hard_path hard;
   hard.y.resize(problem.map.cost.size());
-  check(perturb_solve(context, problem.oracle.get(), 1, problem.map.cost.data(), hard.y.data(), &hard.cost));
+  library.solve(problem.oracle.get(), 1, problem.map.cost.data(), hard.y.data(), &hard.cost);
   hard.cells = ordered_path(problem, hard.y);
   return hard;
 }
@@ -54,7 +55,7 @@ hard_path solve_hard(perturb_context* context, const path_problem& problem) {
 // y is 0 or 1, so that a slice's mean times its samples is a whole number: the counts add up exactly and the result is, bit for bit, that
 // of one call. The standard error of a mean of zeros and ones follows from the mean. The costs are real numbers: slices are pooled by their
 // means and variances in double.
-path_estimate estimate(perturb_context* context, const path_problem& problem, const noise_options& options, double epsilon,
+path_estimate estimate(session& library, const path_problem& problem, const noise_options& options, double epsilon,
                        const std::function<void(double)>& show) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t cells = problem.map.cells();
@@ -70,7 +71,7 @@ path_estimate estimate(perturb_context* context, const path_problem& problem, co
     noise.samples = std::min(slice, samples - first);
     const double in_slice = static_cast<double>(noise.samples);
     float cost = 0, cost_error = 0;
-    check(perturb_expectation(context, problem.oracle.get(), &noise, 1, problem.map.cost.data(), mean.data(), nullptr, &cost, &cost_error));
+    library.expectation(problem.oracle.get(), noise, 1, problem.map.cost.data(), mean.data(), nullptr, &cost, &cost_error);
     for (size_t i = 0; i < mean.size(); ++i) count[i] += std::llround(static_cast<double>(mean[i]) * in_slice);
     if (first > 0) {
       const double before = static_cast<double>(first);
@@ -206,16 +207,15 @@ std::string result_png(const path_command& command, const path_problem& problem,
 void run(const path_command& command) {
   check_outputs(command.output);
   const path_problem problem = load_path_problem(command.path);
-  const context_handle context = make_context(command.noise.threads);
-  const hard_path hard = solve_hard(context.get(), problem);
+  session library(command.noise.device, command.noise.threads);
+  const hard_path hard = solve_hard(library, problem);
   std::vector<path_estimate> estimates;
   {
     progress bar("path");
     const double parts = static_cast<double>(command.noise.epsilon.size());
     for (const double epsilon : command.noise.epsilon) {
       const double done = static_cast<double>(estimates.size());
-      estimates.push_back(
-          estimate(context.get(), problem, command.noise, epsilon, [&](double share) { bar.show((done + share) / parts); }));
+      estimates.push_back(estimate(library, problem, command.noise, epsilon, [&](double share) { bar.show((done + share) / parts); }));
     }
   }
   for (const std::string& file : command.output.files) {

@@ -9,6 +9,7 @@
 #include "npy.h"
 #include "problem_scores.h"
 #include "progress.h"
+#include "session.h"
 #include "table.h"
 #include "text.h"
 
@@ -34,9 +35,9 @@ score_result compute(const score_command& command, const score_problem& problem)
   score_result result;
   for (auto* field : {&result.hard, &result.expected, &result.std_error}) field->resize(problem.scores.size());
   for (auto* field : {&result.hard_value, &result.value, &result.value_std_error}) field->resize(rows);
-  const context_handle context = make_context(command.noise.threads);
+  session library(command.noise.device, command.noise.threads);
   const perturb_oracle* oracle = problem.oracle.get();
-  check(perturb_solve(context.get(), oracle, problem.rows(), problem.scores.data(), result.hard.data(), result.hard_value.data()));
+  library.solve(oracle, problem.rows(), problem.scores.data(), result.hard.data(), result.hard_value.data());
 
   perturb_noise noise = to_noise(command.noise, command.noise.epsilon.at(0));
   const double work_per_row = static_cast<double>(problem.n()) * static_cast<double>(noise.samples);
@@ -46,8 +47,8 @@ score_result compute(const score_command& command, const score_problem& problem)
     bar.show(static_cast<double>(first) / static_cast<double>(rows));
     noise.first_row = row;
     const size_t at = static_cast<size_t>(first * problem.n()), r = static_cast<size_t>(first);
-    check(perturb_expectation(context.get(), oracle, &noise, count, problem.scores.data() + at, result.expected.data() + at,
-                              result.std_error.data() + at, result.value.data() + r, result.value_std_error.data() + r));
+    library.expectation(oracle, noise, count, problem.scores.data() + at, result.expected.data() + at, result.std_error.data() + at,
+                        result.value.data() + r, result.value_std_error.data() + r);
   });
   return result;
 }

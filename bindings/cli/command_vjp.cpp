@@ -12,6 +12,7 @@
 #include "problem_path.h"
 #include "problem_scores.h"
 #include "progress.h"
+#include "session.h"
 #include "table.h"
 #include "text.h"
 
@@ -90,7 +91,7 @@ void run_scores(const vjp_command& command) {
   const score_problem problem = load_score_problem(command.scores, command.oracle);
   const int64_t n = problem.n();
   const std::vector<float> g = load_cotangent(command.cotangent, problem.rows(), n, true);
-  const context_handle context = make_context(command.noise.threads);
+  session library(command.noise.device, command.noise.threads);
   std::vector<float> gradient(problem.scores.size());
   perturb_noise noise = to_noise(command.noise, command.noise.epsilon.at(0));
   {
@@ -99,8 +100,7 @@ void run_scores(const vjp_command& command) {
       bar.show(static_cast<double>(first) / static_cast<double>(problem.rows()));
       noise.first_row = row;
       const size_t at = static_cast<size_t>(first * n);
-      check(
-          perturb_vjp(context.get(), problem.oracle.get(), &noise, count, problem.scores.data() + at, g.data() + at, gradient.data() + at));
+      library.vjp(problem.oracle.get(), noise, count, problem.scores.data() + at, g.data() + at, gradient.data() + at);
     });
   }
 
@@ -144,10 +144,10 @@ void run_path(const vjp_command& command) {
   const path_problem problem = load_path_problem(command.path);
   const grid& map = problem.map;
   const std::vector<float> g = load_cotangent(command.cotangent, map.height, map.width, false);
-  const context_handle context = make_context(command.noise.threads);
+  session library(command.noise.device, command.noise.threads);
   std::vector<float> gradient(map.cost.size());
   const perturb_noise noise = to_noise(command.noise, command.noise.epsilon.at(0));
-  check(perturb_vjp(context.get(), problem.oracle.get(), &noise, 1, map.cost.data(), g.data(), gradient.data()));
+  library.vjp(problem.oracle.get(), noise, 1, map.cost.data(), g.data(), gradient.data());
 
   for (const std::string& file : command.output.files) {
     const int64_t shape[] = {map.height, map.width};

@@ -12,9 +12,9 @@ void check(perturb_status status) {
   throw compute_error(text.empty() ? name : text + " (" + name + ")");
 }
 
-context_handle make_context(int threads) {
+context_handle make_context(const std::string& device, int threads) {
   perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
-  options.backend = PERTURB_BACKEND_CPU;
+  options.backend = device == "cpu" ? PERTURB_BACKEND_CPU : device == "cuda" ? PERTURB_BACKEND_CUDA : PERTURB_BACKEND_AUTO;
   options.threads = threads;
   perturb_context* context = nullptr;
   check(perturb_context_create(&options, &context));

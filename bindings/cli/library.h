@@ -22,8 +22,8 @@ using oracle_handle = std::unique_ptr<perturb_oracle, oracle_deleter>;
 // Throws what perturb_last_error() says, as a compute_error, unless the status is OK.
 void check(perturb_status status);
 
-// A context on the CPU: every array here is in host memory. threads: 0 for one per processor.
-context_handle make_context(int threads);
+// device: cpu, cuda or auto. threads: of the CPU, 0 for one per processor.
+context_handle make_context(const std::string& device, int threads);
 
 oracle_handle make_argmax(int64_t n);
 oracle_handle make_top_k(int64_t n, int64_t k);

@@ -53,7 +53,15 @@ void add_noise_options(CLI::App& app, noise_options& options, int most_epsilons)
   app.add_flag("--multiplicative", options.multiplicative,
                "Multiply by exp(eps z - eps^2/2) instead of adding eps z; keeps signs, normal only")
       ->group(group);
-  app.add_option("--threads", options.threads, "0: one per processor")
+  add_device_options(app, options.device, options.threads);
+}
+
+void add_device_options(CLI::App& app, std::string& device, int& threads) {
+  app.add_option("--device", device, "cpu, cuda, or auto: CUDA where a device works. The numbers are the same")
+      ->check(CLI::IsMember({"cpu", "cuda", "auto"}).description(""))
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--threads", threads, "Of the CPU; 0: one per processor")
       ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N")
       ->capture_default_str();

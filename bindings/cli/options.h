@@ -19,6 +19,7 @@ struct noise_options {
   uint64_t seed = 0;
   std::string distribution = "normal";
   bool multiplicative = false;
+  std::string device = "auto";
   int threads = 0;
 };
 
@@ -32,6 +33,9 @@ void add_noise_options(CLI::App& app, noise_options& options, int most_epsilons)
 
 // --json, and -o for files whose extension is one of `kinds`.
 void add_output_options(CLI::App& app, output_options& options, const std::vector<std::string>& kinds);
+
+// --device and --threads: where the command computes.
+void add_device_options(CLI::App& app, std::string& device, int& threads);
 
 // input_error unless all can be written; to be called before the work.
 void check_outputs(const output_options& options);

@@ -11,7 +11,8 @@
  * Conventions, true of every function unless it says otherwise
  *   - Arrays are dense, row-major float32. Sizes are int64_t. [batch, n] means batch rows of n. Floats need 4-byte alignment only.
  *   - Pointers are host pointers on a CPU context and device pointers on a CUDA context. Calls on a CPU context are synchronous;
- *     calls on a CUDA context are asynchronous on the context's stream and can be captured in a CUDA graph.
+ *     calls on a CUDA context are asynchronous on the context's stream and can be captured in a CUDA graph: give the context a
+ *     workspace, and let context, oracle and workspace outlive the graph.
  *   - The caller owns every array. Nothing is kept after a call returns. Input and output arrays may not overlap.
  *   - An oracle is an optimizer   y*(theta) = argmax_{y in Y} <y, theta>   (sense MAXIMIZE, theta is a score)
  *                            or   y*(theta) = argmin_{y in Y} <y, theta>   (sense MINIMIZE, theta is a cost).
@@ -27,7 +28,9 @@
  *   - The same arguments give the same bits: for any number of threads, on every instruction set and backend, and for any split of
  *     the rows over calls. Every sample is the same however samples are split over calls, and so are counts made from them; other
  *     means of split samples agree to rounding (docs/determinism.md).
- *   - NaN or infinity in an input array is PERTURB_ERROR_NON_FINITE on a CPU context; on a CUDA context that row's outputs are NaN.
+ *   - NaN or infinity in an input array is PERTURB_ERROR_NON_FINITE on a CPU context. On a CUDA context nothing looks at arrays before
+ *     the call returns: a row whose contents the CPU would refuse (these, a bad epsilon_per_item, theta and epsilon beyond float,
+ *     targets above 2^31, a perturbed cost that NEGATIVE_ERROR refuses) has NaN in all its outputs; other rows are not affected.
  */
 #ifndef PERTURB_PERTURB_H
 #define PERTURB_PERTURB_H
@@ -133,7 +136,9 @@ PERTURB_API perturb_backend perturb_context_backend(const perturb_context* conte
 
 /* ================================================================ oracles: what is optimised */
 
-/* An immutable description of a problem class; may be shared by threads and contexts. n is the input size, m the output size. */
+/* An immutable description of a problem class; may be shared by threads and contexts. n is the input size, m the output size.
+ * The first call with a grid on a CUDA device copies its masks there (2 bytes per cell, by cudaMalloc, also where a workspace is set);
+ * they stay until the oracle is destroyed, which must not happen while calls or graphs that use it are still to run. */
 typedef struct perturb_oracle perturb_oracle;
 
 typedef enum perturb_sense { PERTURB_MAXIMIZE = 0, PERTURB_MINIMIZE = 1 } perturb_sense;
@@ -173,7 +178,7 @@ typedef enum perturb_connectivity {
 
 typedef enum perturb_negative_cost {
   PERTURB_NEGATIVE_CLAMP = 0, /* a perturbed cost below cost_floor becomes cost_floor */
-  PERTURB_NEGATIVE_ERROR = 1  /* ... makes the call fail with INVALID_ARGUMENT, outputs untouched */
+  PERTURB_NEGATIVE_ERROR = 1  /* ... makes the call fail with INVALID_ARGUMENT, outputs untouched; on CUDA: NaN in that row's outputs */
 } perturb_negative_cost;
 
 typedef struct perturb_grid_path_options {

@@ -5,7 +5,7 @@
 
 namespace perturb::cuda {
 template <bool Plain>
-using oracle = grid_path_tiles_oracle<Plain, 256, true>;
+using oracle = grid_path_tiles_oracle<Plain, 128, true>;
 const shape& grid_path_strips() {
   static const shape made = make_shape<oracle>("grid_path_strips");
   return made;

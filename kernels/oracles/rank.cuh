@@ -25,8 +25,8 @@ class rank_network_oracle {
   static constexpr int64_t samples_per_step = threads / Lanes;
   static constexpr bool packed = sizeof(Key) == sizeof(uint32_t);
   static constexpr int capacity = Lanes * Regs;
-  // Warps sort a third of the instructions: keys of a rounded score and the item in 32 bits. Few pairs are then in the wrong order, and next
-  // to each other.
+  // A warp first sorts 32-bit keys of a rounded score and the item, a third of the instructions: then few pairs are in the wrong order,
+  // and those are neighbours.
   static constexpr bool coarse_first = !packed && Lanes == 32;
   static_assert(Lanes <= 32 && Regs % 4 == 0 && (!packed || capacity <= rank_packed_limit));
   using lanes = group<Lanes>;
@@ -40,7 +40,8 @@ class rank_network_oracle {
   }
   static size_t scratch_bytes(const problem&) { return 0; }
 
-  __device__ __forceinline__ rank_network_oracle(const problem& problem_, int64_t row, unsigned char* shared) : p(problem_), row_(row), shared_(shared) {}
+  __device__ __forceinline__ rank_network_oracle(const problem& problem_, int64_t row, unsigned char* shared)
+      : p(problem_), row_(row), shared_(shared) {}
 
   // Packed: the items' maps to keys, for all samples of the block.
   __device__ __forceinline__ void begin_row() {
@@ -162,7 +163,9 @@ class rank_network_oracle {
     return make_uint4(words[0], words[1], words[2], words[3]);
   }
 
-  static __device__ __forceinline__ Key key(uint32_t word, int item) { return packed ? (Key)word : (Key)((uint64_t)word << 32 | (uint32_t)item); }
+  static __device__ __forceinline__ Key key(uint32_t word, int item) {
+    return packed ? (Key)word : (Key)((uint64_t)word << 32 | (uint32_t)item);
+  }
   static __device__ __forceinline__ uint32_t item(Key key) { return packed ? (uint32_t)key % rank_packed_limit : (uint32_t)key; }
 
   template <size_t... T>

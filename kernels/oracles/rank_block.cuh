@@ -58,7 +58,8 @@ class rank_block_oracle {
   __device__ __forceinline__ void for_each(F&& f) const {
     if constexpr (D == detail::none) {
 #pragma unroll 1
-      for (int position = threadIdx.x; position < count(); position += threads) f((int64_t)item_at(position), (int64_t)position + p.base, 0.0f, 0.0f);
+      for (int position = threadIdx.x; position < count(); position += threads)
+        f((int64_t)item_at(position), (int64_t)position + p.base, 0.0f, 0.0f);
     } else {
       // Positions by item, in the halves of keys that hold scores.
 #pragma unroll 1

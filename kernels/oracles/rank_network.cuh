@@ -20,7 +20,8 @@ static __device__ __forceinline__ void exchange(uint32_t& low, uint32_t& high) {
 
 // One comparison for both: as a minimum and a maximum the compiler makes two.
 static __device__ __forceinline__ void exchange(uint64_t& low, uint64_t& high) {
-  asm("{\n\t.reg .pred swap;\n\t.reg .b64 old;\n\tmov.b64 old, %0;\n\tsetp.lt.u64 swap, %1, old;\n\tselp.b64 %0, %1, old, swap;\n\tselp.b64 %1, old, %1, swap;\n\t}"
+  asm("{\n\t.reg .pred swap;\n\t.reg .b64 old;\n\tmov.b64 old, %0;\n\tsetp.lt.u64 swap, %1, old;\n\t"
+      "selp.b64 %0, %1, old, swap;\n\tselp.b64 %1, old, %1, swap;\n\t}"
       : "+l"(low), "+l"(high));
 }
 

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <bit>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -52,6 +53,16 @@ class device_memory {
     std::vector<float> values(outputs_[i].count);
     require_cuda(cudaMemcpy(values.data(), outputs_[i].memory, values.size() * sizeof(float), cudaMemcpyDeviceToHost));
     return values;
+  }
+  // Whether every output still holds the pattern of output().
+  bool untouched() {
+    for (size_t i = 0; i < outputs_.size(); ++i)
+      for (const float value : result(i))
+        if (std::bit_cast<uint32_t>(value) != 0xa5a5a5a5u) return false;
+    return true;
+  }
+  void reset_outputs() {
+    for (const out& each : outputs_) require_cuda(cudaMemset(each.memory, 0xa5, static_cast<size_t>(each.count) * sizeof(float)));
   }
 
  private:

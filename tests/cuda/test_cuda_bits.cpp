@@ -1,7 +1,8 @@
 // The CUDA backend gives the CPU backend's bits: every case, every operation, memcmp. Runs on a GPU where there is one, else in the
-// emulator (tests/cusim), where PERTURB_TEST_CASES picks the cases whose names contain a string.
+// emulator (tests/cusim). PERTURB_TEST_CASES picks the cases whose names contain a string, PERTURB_TEST_EVERY=n/k every n-th from the k-th.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "compare.h"
@@ -11,16 +12,23 @@
 namespace perturb::test {
 namespace {
 
-bool picked(const test_case& c) {
+bool picked(const test_case& c, int number) {
   const char* names = std::getenv("PERTURB_TEST_CASES");
-  return !names || c.name.find(names) != std::string::npos;
+  if (names && c.name.find(names) == std::string::npos) return false;
+  int every = 1, first = 0;
+  if (const char* part = std::getenv("PERTURB_TEST_EVERY")) {
+    if (std::sscanf(part, "%d/%d", &every, &first) != 2 || every < 1) throw std::runtime_error("PERTURB_TEST_EVERY: expected n/k");
+  }
+  return number % every == first;
 }
 
 TEST(cuda_bits, cases) {
   const context_ptr cpu = make_context(2), cuda = make_cuda_context();
   ASSERT_TRUE(cuda) << perturb_last_error();
+  int number = 0, run = 0;
   for (const test_case& c : cases()) {
-    if (!picked(c)) continue;
+    if (!picked(c, number++)) continue;
+    ++run;
     const prepared_case p(cpu.get(), c);
     for (perturb_operation operation : operations) {
       if (!p.has(operation)) continue;
@@ -31,6 +39,7 @@ TEST(cuda_bits, cases) {
       EXPECT_TRUE(same_bits(expected, got));
     }
   }
+  EXPECT_GT(run, 0) << "no case was picked";
 }
 
 }  // namespace

@@ -1,0 +1,51 @@
+// The library's calls on host arrays, wherever they run.
+#include "session.h"
+
+#include "device_array.h"
+
+namespace perturb::cli {
+
+session::session(const std::string& device, int threads) : context_(make_context(device, threads)) {}
+
+const char* session::device() const { return perturb_context_backend(context_.get()) == PERTURB_BACKEND_CUDA ? "cuda" : "cpu"; }
+
+namespace {
+bool on_cuda(const context_handle& context) { return perturb_context_backend(context.get()) == PERTURB_BACKEND_CUDA; }
+}  // namespace
+
+void session::solve(const perturb_oracle* oracle, int64_t rows, const float* theta, float* y, float* value) {
+  if (!on_cuda(context_)) return check(perturb_solve(context_.get(), oracle, rows, theta, y, value));
+  const int64_t n = rows * perturb_oracle_input_size(oracle), m = rows * perturb_oracle_output_size(oracle);
+  const device_array device_theta(theta, n);
+  device_array device_y(y, m), device_value(value, rows);
+  check(perturb_solve(context_.get(), oracle, rows, device_theta.data(), device_y.data(), device_value.data()));
+  device_y.download(y);
+  device_value.download(value);
+}
+
+void session::expectation(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* y,
+                          float* y_std_error, float* value, float* value_std_error) {
+  if (!on_cuda(context_))
+    return check(perturb_expectation(context_.get(), oracle, &noise, rows, theta, y, y_std_error, value, value_std_error));
+  const int64_t n = rows * perturb_oracle_input_size(oracle), m = rows * perturb_oracle_output_size(oracle);
+  const device_array device_theta(theta, n);
+  device_array device_y(y, m), device_y_error(y_std_error, m), device_value(value, rows), device_value_error(value_std_error, rows);
+  check(perturb_expectation(context_.get(), oracle, &noise, rows, device_theta.data(), device_y.data(), device_y_error.data(),
+                            device_value.data(), device_value_error.data()));
+  device_y.download(y);
+  device_y_error.download(y_std_error);
+  device_value.download(value);
+  device_value_error.download(value_std_error);
+}
+
+void session::vjp(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, const float* cotangent,
+                  float* gradient) {
+  if (!on_cuda(context_)) return check(perturb_vjp(context_.get(), oracle, &noise, rows, theta, cotangent, gradient));
+  const int64_t n = rows * perturb_oracle_input_size(oracle), m = rows * perturb_oracle_output_size(oracle);
+  const device_array device_theta(theta, n), device_cotangent(cotangent, m);
+  device_array device_gradient(gradient, n);
+  check(perturb_vjp(context_.get(), oracle, &noise, rows, device_theta.data(), device_cotangent.data(), device_gradient.data()));
+  device_gradient.download(gradient);
+}
+
+}  // namespace perturb::cli

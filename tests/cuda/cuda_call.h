@@ -1,0 +1,110 @@
+// One call with its arrays: the same valid request in host memory and in device memory, so that a test can spoil, repeat or capture it
+// and compare the two. Shapes are cases of cases.h with few samples; shapes() has one for every kernel of every oracle.
+#pragma once
+
+#include "compare.h"
+#include "cuda/device_memory.h"
+#include "operations.h"
+#include "refusal.h"
+
+namespace perturb::test {
+
+// A request of refusal.h for a prepared case, with arrays from `Memory` (host_memory or device_memory). Stays where it is made.
+template <class Memory>
+struct arranged_call {
+  Memory memory;
+  perturb_noise noise;
+  request valid;
+  std::vector<int64_t> widths;  // floats per row of each output
+
+  arranged_call(perturb_context* context, const prepared_case& p, entry_point entry) : noise(make_noise(p.c, p.factors)) {
+    const int64_t n = p.c.n, M = noise.samples, batch = p.c.batch;
+    if (noise.epsilon_per_item) noise.epsilon_per_item = memory.input(p.factors.data(), n);
+    valid.entry = entry;
+    valid.context = context;
+    valid.oracle = p.oracle.get();
+    valid.noise = &noise;
+    valid.batch = batch;
+    valid.n = n;
+    valid.theta = memory.input(p.theta.data(), batch * n);
+    if (entry == entry_point::vjp) valid.extra = memory.input(p.cotangent.data(), batch * n);
+    if (entry == entry_point::jvp) valid.extra = memory.input(p.tangent.data(), batch * n);
+    if (entry == entry_point::fenchel_young) valid.extra = memory.input(p.target.data(), batch * n);
+    widths = {n};
+    if (entry == entry_point::solve) widths = {n, 1};
+    if (entry == entry_point::sample || entry == entry_point::noise_fill) widths = {M * n};
+    if (entry == entry_point::expectation) widths = {n, n, 1, 1};
+    if (entry == entry_point::jacobian) widths = {n * n};
+    if (entry == entry_point::fenchel_young) widths = {1, n, 1};
+    for (size_t o = 0; o < widths.size(); ++o) valid.output[o] = memory.output(batch * widths[o]);
+  }
+  arranged_call(const arranged_call&) = delete;
+  arranged_call& operator=(const arranged_call&) = delete;
+
+  // All outputs, one after the other.
+  std::vector<float> results() {
+    std::vector<float> joined;
+    for (size_t o = 0; o < widths.size(); ++o) {
+      const std::vector<float> part = memory.result(o);
+      joined.insert(joined.end(), part.begin(), part.end());
+    }
+    return joined;
+  }
+  std::vector<float> run() {
+    require(valid.call());
+    return results();
+  }
+};
+using host_call = arranged_call<host_memory>;
+using device_call = arranged_call<device_memory>;
+
+inline perturb_operation operation_of(entry_point entry) { return operations[static_cast<int>(entry)]; }  // noise_fill has none
+inline bool has(const prepared_case& p, entry_point entry) { return entry == entry_point::noise_fill || p.has(operation_of(entry)); }
+inline const char* name_of(entry_point entry) { return entry_names[static_cast<int>(entry)]; }
+
+// The advertised workspace of a call.
+inline size_t workspace_of(const request& r) {
+  size_t bytes = 0;
+  require(perturb_workspace_size(r.context, operation_of(r.entry), r.oracle, r.takes_noise() ? r.noise : nullptr, r.batch, &bytes));
+  return bytes;
+}
+
+// A case of every shape that kernels/dispatch.cpp chooses, small enough to be emulated.
+inline std::vector<test_case> shapes() {
+  case_list list;
+  const auto add = [&](test_case c, int64_t samples, const char* note = "") {
+    c.samples = samples;
+    c.batch = 4;
+    list.add(c, note);
+  };
+  add(list.argmax_case(6), 70, "thread");
+  add(list.argmax_case(6), 5, "warp");
+  add(list.argmax_case(5000), 3, "block");
+  add(list.top_k_case(20, 3), 9);
+  add(list.top_k_case(100, 10), 5);
+  add(list.top_k_case(600, 40), 3);
+  add(list.top_k_case(1500, 100), 3, "block");
+  for (int64_t n : {5, 12, 30, 60, 100, 200, 400}) add(list.rank_case(n, n % 3 == 0), 5, "packed");
+  for (int64_t n : {10, 50, 100, 300}) {
+    test_case c = list.rank_case(n, n == 50, 0);
+    c.distribution = PERTURB_NORMAL;
+    c.mode = PERTURB_MULTIPLICATIVE;  // rules packed keys out
+    add(c, 5, "exact");
+  }
+  add(list.rank_case(600), 3, "exact");
+  add(list.rank_case(1500, 1), 2, "block");
+  add(list.rank_case(17000), 2, "sorted");
+  add(list.grid_case(5, 7), 9);
+  test_case walled = list.grid_case(6, 9, PERTURB_CONNECT_8_NO_CORNER_CUTTING);
+  walled.wall = walls::random_nan;
+  walled.per_item = true;
+  add(walled, 5, "walls");
+  add(list.grid_case(20, 20), 3);
+  add(list.grid_case(40, 40), 2, "strips");
+  add(list.grid_case(9, 130, PERTURB_CONNECT_4), 2, "tiles");
+  for (test_case& c : list.all)
+    if (c.n > 10000) c.batch = 2;
+  return list.all;
+}
+
+}  // namespace perturb::test
