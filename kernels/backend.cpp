@@ -21,7 +21,7 @@ using namespace cuda;
 constexpr size_t alignment = 256;
 constexpr int64_t slice_bytes = 4 << 20;      // of a slice of rows' memory, where more than one row fits
 constexpr int64_t scratch_limit = 256 << 20;  // of all blocks that keep a problem in global memory
-constexpr size_t default_shared_bytes = 48 << 10;
+constexpr size_t default_shared_bytes = (48 << 10) - static_shared_bytes;  // without opting in
 
 // ---------------------------------------------------------------- errors
 

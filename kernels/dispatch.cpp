@@ -34,15 +34,15 @@ const shape& choose_exact_rank(const problem& p, const device_limits& limits) {
   if (p.n <= 128) return rank_exact_4x32();
   if (p.n <= 512) return rank_exact_16x32();
   if (p.n <= 1024) return rank_exact_32x32();
-  if (p.n <= 16384 && rank_block().shared_bytes(p) <= limits.shared_bytes) return rank_block();
+  if (p.n <= 16384 && rank_block().shared_bytes(p) + static_shared_bytes <= limits.shared_bytes) return rank_block();
   return rank_sorted();
 }
 
-const shape& choose_grid_path(const problem& p) {
+const shape& choose_grid_path(const problem& p, const device_limits& limits) {
   const int32_t side = p.grid.height > p.grid.width ? p.grid.height : p.grid.width;
   if (side <= 16) return grid_path_16();
   if (side <= 32) return grid_path_32();
-  if (side <= 128) return grid_path_strips();
+  if (side <= 128 && grid_path_strips().shared_bytes(p) + static_shared_bytes <= limits.shared_bytes) return grid_path_strips();
   return grid_path_tiles();
 }
 
@@ -60,7 +60,7 @@ shape_choice choose_shapes(const problem& p, int64_t samples, const device_limit
     }
     case oracle_kind::grid_path: break;
   }
-  return {&choose_grid_path(p), nullptr};
+  return {&choose_grid_path(p, limits), nullptr};
 }
 
 }  // namespace perturb::cuda

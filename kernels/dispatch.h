@@ -49,6 +49,9 @@ const shape& grid_path_32();
 const shape& grid_path_strips();
 const shape& grid_path_tiles();
 
+// No kernel has more static shared memory than this; it counts towards a block's limit.
+constexpr size_t static_shared_bytes = 2 << 10;
+
 struct device_limits {
   int multiprocessors;
   size_t shared_bytes;  // a block's largest, by opting in

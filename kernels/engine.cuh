@@ -5,6 +5,7 @@
 //
 // The interface of an oracle (kernels/oracles/argmax.cuh is the shortest):
 //   plain, threads, samples_per_step     of the instantiation; a step is what a block solves between two calls of add()
+//   blocks                               optional: see resident_blocks
 //   takes(problem, row)                  whether this instantiation solves that row (ranks have two kinds of keys)
 //   shared_bytes(problem)                dynamic shared memory, host side
 //   scratch_bytes(problem)               global memory of each resident block, host side; the block's is p.scratch + blockIdx.x * p.scratch_per_block
@@ -18,8 +19,18 @@
 
 namespace perturb::cuda {
 
+// An oracle may say how many blocks a multiprocessor must hold: ptxas then spills no registers to make room for more. 0: as ptxas likes.
+template <class Oracle>
+constexpr int resident_blocks() {
+  if constexpr (requires { Oracle::blocks; }) {
+    return Oracle::blocks;
+  } else {
+    return 0;
+  }
+}
+
 template <class Oracle, template <class> class Estimator>
-__global__ void __launch_bounds__(Oracle::threads) run(const __grid_constant__ problem p) {
+__global__ void __launch_bounds__(Oracle::threads, resident_blocks<Oracle>()) run(const __grid_constant__ problem p) {
   extern __shared__ __align__(16) unsigned char shared[];
   const int64_t tasks = p.rows * p.chunks;
   for (int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {

@@ -20,15 +20,17 @@ enum class detail { none, score, noise };
 
 // Words of one row, and the block's share of its sums.
 struct row_sums {
-  int64_t* words;
-  int64_t* sums;
+  const problem& p;
+  int64_t row;
 
-  __device__ __forceinline__ row_sums(const problem& p, int64_t row) : words(p.words + row * p.words_per_row), sums(words + p.words_per_row - sum_words) {}
+  __device__ __forceinline__ row_sums(const problem& problem_, int64_t row_) : p(problem_), row(row_) {}
+  __device__ __forceinline__ int64_t* words() const { return p.words + row * p.words_per_row; }
 
   // Called by all threads of the block.
   __device__ __forceinline__ void flush(int index, const split_sum& part) const {
     const int64_t low = group<32>::sum(part.low), high = group<32>::sum(part.high);
     if (threadIdx.x % 32 != 0) return;
+    int64_t* const sums = words() + p.words_per_row - sum_words;
     if (low) atomic_add(sums + 2 * index, low);
     if (high) atomic_add(sums + 2 * index + 1, high);
   }
@@ -106,7 +108,7 @@ struct tally_estimator {
     if (p.shared_counts) {
       atomicAdd(counts + item, (uint32_t)coefficient);
     } else {
-      atomic_add(to.words + item, coefficient);
+      atomic_add(to.words() + item, coefficient);
     }
   }
 
@@ -121,7 +123,7 @@ struct tally_estimator {
         if (!present) return;
         if (!p.silent) {
           count(item, coefficient);
-          if (squares) atomic_add(to.words + p.m + item, coefficient * coefficient);
+          if (squares) atomic_add(to.words() + p.m + item, coefficient * coefficient);
         }
         if (values) total += coefficient * to_fixed(score, scale);
       };
@@ -146,7 +148,7 @@ struct tally_estimator {
   __device__ __forceinline__ void flush() {
     if (p.shared_counts && !p.silent) {
       for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x)
-        if (counts[i]) atomic_add(to.words + i, (int64_t)counts[i]);
+        if (counts[i]) atomic_add(to.words() + i, (int64_t)counts[i]);
     }
     if constexpr (Values) {
       if (!values || p.silent) return;
@@ -212,9 +214,9 @@ struct scaled_estimator {
     const int64_t high = chain >> chain_half_bits, low = chain & ((1 << chain_half_bits) - 1);
     oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) {
       if (!present) return;
-      atomic_add(to.words + item, coefficient);
-      atomic_add(to.words + p.m + item, coefficient * high);
-      atomic_add(to.words + 2 * p.m + item, coefficient * low);
+      atomic_add(to.words() + item, coefficient);
+      atomic_add(to.words() + p.m + item, coefficient * high);
+      atomic_add(to.words() + 2 * p.m + item, coefficient * low);
     });
   }
 };
@@ -254,9 +256,9 @@ struct fenchel_young_estimator {
     };
     const auto of_solution = [&](int64_t item, int64_t coefficient, float, float z) {
       if (!present) return;
-      atomic_add(to.words + item, coefficient);
+      atomic_add(to.words() + item, coefficient);
       if (want_loss || want_slope) tally(item, coefficient << scales.fraction_bits, z);
-      if (want_factors) add_factor(item, coefficient, z, to.words + p.m);
+      if (want_factors) add_factor(item, coefficient, z, to.words() + p.m);
     };
     if (!need_noise) {
       oracle.template for_each<detail::none>(of_solution);
@@ -281,7 +283,7 @@ struct fenchel_young_estimator {
         if (t[j] == 0.0f) continue;
         const int64_t i = 4 * q + j;
         if (want_loss || want_slope) tally(i, -to_fixed(t[j], coefficient_unit), z[j]);
-        if (want_factors) add_factor(i, 1, z[j], to.words + 3 * p.m);
+        if (want_factors) add_factor(i, 1, z[j], to.words() + 3 * p.m);
       }
     }
     loss = oracle.sum(loss);

@@ -17,7 +17,7 @@ template <bool Plain, int Threads, bool Shared>
 class grid_path_tiles_oracle {
  public:
   static constexpr bool plain = Plain;
-  static constexpr int threads = Threads, warps = threads / 32;
+  static constexpr int threads = Threads, warps = threads / 32, blocks = Threads == 128 ? 3 : 1;
   static constexpr int sample_lanes = Threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<Threads>;

@@ -21,6 +21,7 @@ class rank_network_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 128;
+  static constexpr int blocks = Regs < 32 ? (sizeof(Key) == 4 ? 6 : 4) : sizeof(Key) == 4 ? 5 : 3;
   static constexpr int sample_lanes = Lanes;
   static constexpr int64_t samples_per_step = threads / Lanes;
   static constexpr bool packed = sizeof(Key) == sizeof(uint32_t);

@@ -13,6 +13,7 @@ class rank_block_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 512;
+  static constexpr int blocks = 1;
   static constexpr int sample_lanes = threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<threads>;

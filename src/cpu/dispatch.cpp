@@ -16,7 +16,7 @@ struct candidate {
 
 const cpu_backend* choose_cpu_backend() {
   const candidate candidates[] = {
-#if defined(__x86_64__)
+#if defined(PERTURB_X86_KERNELS)
       {&cpu_avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")},
       {&cpu_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")},
