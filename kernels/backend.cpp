@@ -213,8 +213,7 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
 struct schedule {
   int64_t rows;           // of a slice
   int64_t y_samples;      // Jacobian: samples whose y is kept at a time
-  int64_t scratch_blocks; // blocks that share `scratch`
-  size_t scratch_bytes;   // of all of them
+  size_t scratch_bytes;   // of all blocks that keep a problem in global memory
   size_t bytes;
 };
 
@@ -224,8 +223,9 @@ device_limits limits_of(const cuda_device& device) { return {device.multiprocess
 schedule make_schedule(const cuda_device& device, const call& c, bool any_outputs) {
   problem p = make_problem(c, any_outputs);
   schedule s = {};
+  problem widest = make_problem(c, true);  // the same slices whichever outputs are given, as perturb_workspace_size promises
   carver one(nullptr);
-  lay_out(p, 1, one);
+  lay_out(widest, 1, one);
   s.rows = std::clamp<int64_t>(slice_bytes / (int64_t)one.used(), 1, std::max<int64_t>(c.batch, 1));
   // Parts are aligned one by one: with many rows a row takes less than with one, so the bound holds.
   if (p.operation == PERTURB_OP_JACOBIAN) s.y_samples = std::clamp<int64_t>(slice_bytes / (s.rows * p.m * 4), 1, c.samples);
@@ -236,7 +236,6 @@ schedule make_schedule(const cuda_device& device, const call& c, bool any_output
       const int64_t per_block = each == &rank_sorted() ? (int64_t)rank_sort_scratch_bytes(p) : (int64_t)each->scratch_bytes(p);
       if (per_block == 0) continue;
       const int64_t blocks = each == &rank_sorted() ? 1 : std::clamp<int64_t>(scratch_limit / per_block, 1, 2 * device.multiprocessors);
-      s.scratch_blocks = blocks;
       s.scratch_bytes = std::max(s.scratch_bytes, (size_t)(blocks * per_block));
     }
   }
@@ -262,7 +261,7 @@ class runner {
     const shape_choice choice = choose_shapes(p, count, limits_);
     for (const shape* each : {choice.first, choice.second}) {
       if (!each) continue;
-      const cudaError_t error = each == &rank_sorted() ? solve_sorted(p, *each, kind) : launch_shape(p, *each, kind, plan_.scratch_blocks);
+      const cudaError_t error = each == &rank_sorted() ? solve_sorted(p, *each, kind) : launch_shape(p, *each, kind);
       if (error != cudaSuccess) return error;
     }
     return cudaSuccess;
@@ -281,7 +280,7 @@ class runner {
   }
 
  private:
-  cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind, int64_t scratch_blocks) const {
+  cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind) const {
     const bool plain = p.noise == distribution::normal && !p.multiplicative && !p.epsilon_per_item && !p.silent;
     const void* kernel = plain && s.plain[(int)kind] ? s.plain[(int)kind] : s.general[(int)kind];
     const size_t oracle_bytes = s.shared_bytes(p);
@@ -303,7 +302,7 @@ class runner {
     p.chunk = steps_per_chunk * s.samples_per_step;
     p.chunks = (p.run + p.chunk - 1) / p.chunk;
     p.scratch_per_block = (int64_t)s.scratch_bytes(p);
-    const int64_t most = p.scratch_per_block ? scratch_blocks : 16 * resident;
+    const int64_t most = p.scratch_per_block ? (int64_t)plan_.scratch_bytes / p.scratch_per_block : 16 * resident;
     return launch(kernel, p, (unsigned)std::min<int64_t>(p.rows * p.chunks, most), s.threads, shared, stream_);
   }
 
@@ -331,7 +330,7 @@ class runner {
         one.run = 1;
         if (one.y) one.y += (sample - whole.first_of_run) * p.m;
         if (one.y_integers) one.y_integers += (sample - whole.first_of_run) * p.m;
-        error = launch_shape(one, s, kind, 1);
+        error = launch_shape(one, s, kind);
         if (error != cudaSuccess) return error;
       }
     }

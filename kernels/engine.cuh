@@ -14,23 +14,26 @@
 //   solve(first, last)                   the samples of the step; those from `last` on are not wanted, but must do no harm
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/dispatch.h"
 #include "kernels/estimators.cuh"
 
 namespace perturb::cuda {
 
-// An oracle may say how many blocks a multiprocessor must hold: ptxas then spills no registers to make room for more. 0: as ptxas likes.
-template <class Oracle>
+// How many blocks a multiprocessor must hold: ptxas then spills no registers to make room for more. An oracle may say; Fenchel-Young has
+// the most state. 0: as ptxas likes.
+template <class Oracle, template <class> class Estimator>
 constexpr int resident_blocks() {
   if constexpr (requires { Oracle::blocks; }) {
     return Oracle::blocks;
   } else {
-    return 0;
+    return std::is_same_v<Estimator<Oracle>, fenchel_young_estimator<Oracle>> ? 1 : 0;
   }
 }
 
 template <class Oracle, template <class> class Estimator>
-__global__ void __launch_bounds__(Oracle::threads, resident_blocks<Oracle>()) run(const __grid_constant__ problem p) {
+__global__ void __launch_bounds__(Oracle::threads, resident_blocks<Oracle, Estimator>()) run(const __grid_constant__ problem p) {
   extern __shared__ __align__(16) unsigned char shared[];
   const int64_t tasks = p.rows * p.chunks;
   for (int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {

@@ -15,7 +15,6 @@ class argmax_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = Lanes > 256 ? Lanes : 256;
-  static constexpr int blocks = Lanes == 32 ? 3 : 0;
   static constexpr int sample_lanes = Lanes;
   static constexpr int64_t samples_per_step = threads / Lanes;
   using lanes = group<Lanes>;

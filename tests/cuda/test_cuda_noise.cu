@@ -43,7 +43,8 @@ testing::AssertionResult same_words(const std::vector<uint32_t>& expected, const
   count(static_cast<int64_t>(expected.size()));
   for (size_t i = 0; i < expected.size(); ++i)
     if (expected[i] != actual[i])
-      return testing::AssertionFailure() << "word " << i << " of " << expected.size() << std::hex << ": " << expected[i] << " and " << actual[i];
+      return testing::AssertionFailure() << "word " << i << " of " << expected.size() << std::hex << ": " << expected[i] << " and "
+                                         << actual[i];
   return testing::AssertionSuccess();
 }
 
@@ -58,7 +59,8 @@ struct place {
 std::vector<place> places() {
   std::vector<place> all;
   const uint32_t ends[] = {0, 1, 0x7fffffffu, 0x80000000u, 0xffffffffu};
-  for (uint64_t seed : {uint64_t{0}, uint64_t{1}, uint64_t{0xffffffff}, uint64_t{1} << 32, uint64_t{1} << 63, ~uint64_t{0}, 0xfedcba9876543210u})
+  for (uint64_t seed :
+       {uint64_t{0}, uint64_t{1}, uint64_t{0xffffffff}, uint64_t{1} << 32, uint64_t{1} << 63, ~uint64_t{0}, 0xfedcba9876543210u})
     for (uint32_t row : ends)
       for (uint32_t sample : ends)
         for (uint32_t item : {0u, 1u, 2u, 3u, 4u, 7u, 0x3fffffffu, 0x7ffffffbu, 0x7ffffffcu, 0x7ffffffdu, 0x7ffffffeu})
@@ -202,10 +204,12 @@ TEST(cuda_noise, exponential_and_scores) {
   std::vector<factor_input> inputs;
   for (uint64_t i = 0; i < 60000; ++i) {
     const float scale = std::ldexp(1.0f, static_cast<int>(hashed(11, i) % 60) - 40);
-    inputs.push_back({uniform_float(7, i, -90, 92), uniform_float(8, i, -6.77, 6.77), uniform_float(9, i, 0, 3), uniform_float(10, i, -4, 4) * scale});
+    inputs.push_back(
+        {uniform_float(7, i, -90, 92), uniform_float(8, i, -6.77, 6.77), uniform_float(9, i, 0, 3), uniform_float(10, i, -4, 4) * scale});
   }
   // The clamps, the ends of a binade of the result, results near overflow, zeros of both signs and denormals.
-  for (float a : {-86.0f, -85.9999f, -86.0001f, 88.0f, 87.9999f, 88.0001f, 0.0f, -0.0f, infinity, -infinity, tiny, -tiny, 0.34657359f, -0.34657359f})
+  for (float a :
+       {-86.0f, -85.9999f, -86.0001f, 88.0f, 87.9999f, 88.0001f, 0.0f, -0.0f, infinity, -infinity, tiny, -tiny, 0.34657359f, -0.34657359f})
     for (float epsilon : {0.0f, tiny, 1e-20f, 1.0f, 10.0f, 1e18f})
       for (float theta : {0.0f, -0.0f, tiny, -1e-38f, 1.0f, 3.4e38f, -3.4e38f}) {
         inputs.push_back({a, 6.76f, epsilon, theta});
