@@ -206,6 +206,7 @@ class top_k_select {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 256;
+  static constexpr int blocks = 2;
   static constexpr int sample_lanes = threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<threads>;

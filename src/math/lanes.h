@@ -55,7 +55,16 @@ struct scalar_lanes {
   static PERTURB_INLINE f32 mul(f32 a, f32 b) { return a * b; }
 #if defined(__CUDA_ARCH__)
   static PERTURB_INLINE f32 fma(f32 a, f32 b, f32 c) { return __fmaf_rn(a, b, c); }
-  static PERTURB_INLINE f32 sqrt(f32 a) { return __fsqrt_rn(a); }
+  // Markstein's: correctly rounded for every mantissa although rsqrt.approx is off by up to 2 ulp (test_cuda_noise tries them all), and
+  // without the branch of __fsqrt_rn, around which quads could not be interleaved. 0 and denormals do not occur.
+  static PERTURB_INLINE f32 sqrt(f32 a) {
+    float y;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(a));
+    const float g0 = __fmul_rn(a, y), h0 = __fmul_rn(0.5f, y);
+    const float r = __fmaf_rn(-g0, h0, 0.5f);
+    const float g = __fmaf_rn(g0, r, g0), h = __fmaf_rn(h0, r, h0);
+    return __fmaf_rn(__fmaf_rn(-g, g, a), h, g);
+  }
   static PERTURB_INLINE u32 bits(f32 a) { return __float_as_uint(a); }
   static PERTURB_INLINE f32 floats(u32 a) { return __uint_as_float(a); }
   static PERTURB_INLINE u32 round(f32 a) { return (uint32_t)__float2int_rn(a); }
@@ -120,8 +129,22 @@ struct scalar_lanes {
 
   static PERTURB_INLINE wide widen(u32 a) { return a; }
   static PERTURB_INLINE wide widen1(uint32_t a) { return a; }
+#if defined(__CUDA_ARCH__)
+  // As instructions: of the C++ below ptxas makes an addition of zero for every half.
+  static PERTURB_INLINE wide multiply(wide a, uint32_t b) {
+    wide product;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"((uint32_t)a), "r"(b));
+    return product;
+  }
+  static PERTURB_INLINE wide high(wide a) {
+    uint32_t low_half, high_half;
+    asm("mov.b64 {%0, %1}, %2;" : "=r"(low_half), "=r"(high_half) : "l"(a));
+    return high_half;
+  }
+#else
   static PERTURB_INLINE wide multiply(wide a, uint32_t b) { return (uint64_t)(uint32_t)a * b; }  // low 32 bits of a
   static PERTURB_INLINE wide high(wide a) { return a >> 32; }
+#endif
   static PERTURB_INLINE wide bit_xor(wide a, wide b) { return a ^ b; }  // the high half of a wide is ignored by its users
   static PERTURB_INLINE wide bit_xor(wide a, wide b, uint32_t k) { return a ^ b ^ k; }
   static PERTURB_INLINE u32 narrow(wide a) { return (uint32_t)a; }

@@ -225,6 +225,29 @@ TEST(cuda_noise, exponential_and_scores) {
   EXPECT_TRUE(same_words(expected, bits.get()));
 }
 
+// ---------------------------------------------------------------- square roots
+
+// Two binades have every mantissa with either parity of the exponent; on a GPU also its own rsqrt.approx.
+__global__ void wrong_roots(unsigned* wrong) {
+  unsigned found = 0;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < 1u << 24; i += gridDim.x * blockDim.x) {
+    const float x = __uint_as_float(0x3f000000u + i);
+    found += lane::sqrt(x) != __fsqrt_rn(x);
+  }
+  atomicAdd(wrong, found);
+}
+
+TEST(cuda_noise, square_roots_of_all_mantissas) {
+  device_buffer wrong(sizeof(unsigned));
+  require_cuda(cudaMemset(wrong.as<void>(), 0, sizeof(unsigned)));
+  wrong_roots<<<64, 256>>>(wrong.as<unsigned>());
+  require_cuda(cudaGetLastError());
+  unsigned found = 1;
+  require_cuda(cudaMemcpy(&found, wrong.as<void>(), sizeof found, cudaMemcpyDeviceToHost));
+  EXPECT_EQ(found, 0u);
+  count(int64_t{1} << 24);
+}
+
 // ---------------------------------------------------------------- perturb_noise_fill
 
 TEST(cuda_noise, fill) {
