@@ -7,8 +7,7 @@
 //   flush()                            after the chunk: from the block to the row's words
 //   oracle.for_each<D>(f)              f(item, coefficient, score, z) for the nonzeros of y, shared out over the sample's lanes; all lanes
 //                                      of the block call it together. D says which of score and z are wanted
-//   oracle.sum(x), oracle.leader()     over the lanes of one sample; one lane of them
-//   Oracle::sample_lanes, sample_rank()  how many lanes share a sample in for_each, and which this one is
+//   Oracle::lanes                      the group (group.cuh) that shares a sample in for_each
 #pragma once
 
 #include "kernels/group.cuh"
@@ -69,8 +68,8 @@ struct store_estimator {
       if (present) put(item, coefficient);
       total += coefficient * to_fixed(score, scale);
     });
-    total = oracle.sum(total);
-    if (present && oracle.leader()) value[row] = value_mean(total, 1, exponent);
+    total = Oracle::lanes::sum(total);
+    if (present && Oracle::lanes::leader()) value[row] = value_mean(total, 1, exponent);
   }
 };
 
@@ -132,8 +131,8 @@ struct tally_estimator {
         return;
       }
       oracle.template for_each<detail::score>(tally);
-      total = oracle.sum(total);
-      if (!present || !oracle.leader()) return;
+      total = Oracle::lanes::sum(total);
+      if (!present || !Oracle::lanes::leader()) return;
       if (p.silent) {
         p.state[row].centre = total;
         return;
@@ -183,8 +182,8 @@ struct inner_estimator {
   __device__ __forceinline__ void add(Oracle& oracle, int64_t sample, bool present) {
     int64_t r = 0;
     oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * cotangent[item]; });
-    r = oracle.sum(r);
-    if (!present || !oracle.leader()) return;
+    r = Oracle::lanes::sum(r);
+    if (!present || !Oracle::lanes::leader()) return;
     if (p.silent) {
       p.state[row].centre = r;
       return;
@@ -267,7 +266,7 @@ struct fenchel_young_estimator {
     oracle.template for_each<detail::noise>(of_solution);
     // The target's part: its nonzeros, a quad of items at a time.
     const uint32_t row_number = row_counter(p, row), number = sample_counter(p, sample);
-    for (int64_t q = oracle.sample_rank(); q < (p.m + 3) / 4; q += Oracle::sample_lanes) {
+    for (int64_t q = Oracle::lanes::rank(); q < (p.m + 3) / 4; q += Oracle::lanes::count) {
       float t[4], z[4];
       bool any = false;
 #pragma unroll
@@ -286,9 +285,9 @@ struct fenchel_young_estimator {
         if (want_factors) add_factor(i, 1, z[j], to.words() + 3 * p.m);
       }
     }
-    loss = oracle.sum(loss);
-    slope = oracle.sum(slope);
-    if (!present || !oracle.leader()) return;
+    loss = Oracle::lanes::sum(loss);
+    slope = Oracle::lanes::sum(slope);
+    if (!present || !Oracle::lanes::leader()) return;
     // y is optimal for the scores as the oracle rounds them (keys, int32 costs), which may differ in the last bits.
     const int64_t signed_loss = p.loss_sign > 0 ? loss : -loss;
     loss_sum.add(signed_loss > 0 ? signed_loss : (int64_t)0);

@@ -12,18 +12,12 @@ constexpr unsigned full_mask = 0xffffffffu;
 
 template <int Lanes>
 struct group {
-  static constexpr int lanes = Lanes;
+  static constexpr int count = Lanes;
   static_assert(Lanes >= 1 && (Lanes & (Lanes - 1)) == 0 && Lanes <= 1024);
 
   static __device__ __forceinline__ int rank() { return (int)(threadIdx.x % Lanes); }
   static __device__ __forceinline__ int index() { return (int)(threadIdx.x / Lanes); }  // of the group in its block
-  static __device__ __forceinline__ void sync() {
-    if (Lanes > 32) {
-      __syncthreads();
-    } else if (Lanes > 1) {
-      __syncwarp();
-    }
-  }
+  static __device__ __forceinline__ bool leader() { return rank() == 0; }
 
   // The sum over the group, in every lane. Integers: any order gives the same bits.
   static __device__ __forceinline__ int64_t sum(int64_t x) {

@@ -10,7 +10,8 @@ namespace {
 constexpr int prepare_threads = 128;
 using reduce = block_reduce<prepare_threads>;
 
-__global__ void __launch_bounds__(prepare_threads) prepare(const __grid_constant__ problem p) {
+// Five blocks: registers that ptxas would otherwise spill for a sixth.
+__global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_constant__ problem p) {
   using source = noise_source<false>;
   const bool grid = p.oracle == oracle_kind::grid_path;
   const auto counts = [&](int64_t i) { return !grid || p.grid.passable[i] != 0; };
@@ -22,7 +23,7 @@ __global__ void __launch_bounds__(prepare_threads) prepare(const __grid_constant
 
     // theta and the amplitudes.
     const bool bounded = !p.multiplicative && p.epsilon != 0.0f;
-    const double reach = (p.noise == distribution::normal ? 6.77 : 22.88) * (double)p.epsilon;
+    const double reach = perturbation_reach(p.noise, p.epsilon);
     double low = HUGE_VAL, high = -HUGE_VAL, epsilon_max = p.epsilon_per_item ? 0.0 : (double)p.epsilon, factor_max = p.epsilon_per_item ? 0.0 : 1.0;
     for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
       double factor = 1.0;

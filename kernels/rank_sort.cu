@@ -67,8 +67,9 @@ cudaError_t rank_sort(const problem& p, int64_t sample, void* scratch, cudaStrea
   if (error != cudaSuccess) return error;
   const int64_t blocks = ((p.n + 3) / 4 + key_threads - 1) / key_threads;
   const unsigned grid = (unsigned)(blocks < key_blocks ? blocks : key_blocks);
-  make_rank_keys<<<grid, key_threads, 0, stream>>>(p, sample, s.keys.Current(), s.items.Current());
-  error = cudaGetLastError();
+  uint32_t *keys = s.keys.Current(), *items = s.items.Current();
+  void* arguments[] = {const_cast<problem*>(&p), &sample, &keys, &items};
+  error = cudaLaunchKernel((const void*)make_rank_keys, dim3(grid), dim3(key_threads), arguments, 0, stream);  // an error of this launch alone
   if (error != cudaSuccess) return error;
   error = sort_pairs(s, p.n, stream);
   if (error != cudaSuccess || s.items.Current() == scratch) return error;

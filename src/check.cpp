@@ -1,11 +1,11 @@
 // Argument checks, in the order of the arguments: structs, sizes, pointers, overlaps, contents.
 #include "check.h"
 
-#include <cfloat>
 #include <cinttypes>
 #include <cmath>
 
 #include "error.h"
+#include "math/scales.h"
 
 namespace perturb {
 namespace {
@@ -86,7 +86,7 @@ int64_t output_count(const call& c, int index) {
 // theta's walls may hold anything.
 perturb_status check_theta(const call& c) {
   const int64_t n = c.n();
-  const double reach = (c.noise == distribution::normal ? 6.77 : 22.88) * (double)c.epsilon;
+  const double reach = perturbation_reach(c.noise, c.epsilon);
   for (int64_t b = 0; b < c.batch; ++b) {
     const float* theta = c.theta + b * n;
     if (c.oracle->grid) {
@@ -100,7 +100,7 @@ perturb_status check_theta(const call& c) {
     for (int64_t i = 0; i < n; ++i) {
       if (c.oracle->grid && !c.oracle->grid->passable[i]) continue;
       const double factor = c.epsilon_per_item ? c.epsilon_per_item[i] : 1.0;
-      if (std::fabs((double)theta[i]) + factor * reach > (double)FLT_MAX)
+      if (magnitude(theta[i]) + factor * reach > (double)FLT_MAX)
         return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%" PRId64 ", %" PRId64 "]: %g with epsilon %g can leave the range of float", b, i, (double)theta[i],
                     (double)c.epsilon * factor);
     }

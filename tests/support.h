@@ -70,29 +70,26 @@ inline context_ptr make_context(int32_t threads = 1, perturb_allocator host = {n
   return context_ptr(context);
 }
 
-// nullptr where no CUDA device works (or this build has no CUDA).
-inline context_ptr make_cuda_context(void* stream = nullptr) {
-  perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
-  options.backend = PERTURB_BACKEND_CUDA;
-  options.stream = stream;
+// nullptr where this machine or this build lacks what the options ask for.
+inline context_ptr make_context_if_there(const perturb_context_options& options) {
   perturb_context* context = nullptr;
   const perturb_status status = perturb_context_create(&options, &context);
   if (status == PERTURB_ERROR_BACKEND_UNAVAILABLE) return nullptr;
   require(status);
   return context_ptr(context);
 }
-
-// nullptr where this machine (or this build) lacks the instruction set.
+inline context_ptr make_cuda_context(void* stream = nullptr) {
+  perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
+  options.backend = PERTURB_BACKEND_CUDA;
+  options.stream = stream;
+  return make_context_if_there(options);
+}
 inline context_ptr make_context_on(const char* isa, int32_t threads) {
   isa_override scope(isa);
   perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
   options.backend = PERTURB_BACKEND_CPU;
   options.threads = threads;
-  perturb_context* context = nullptr;
-  const perturb_status status = perturb_context_create(&options, &context);
-  if (status == PERTURB_ERROR_BACKEND_UNAVAILABLE) return nullptr;
-  require(status);
-  return context_ptr(context);
+  return make_context_if_there(options);
 }
 
 inline oracle_ptr make_argmax(int64_t n) {

@@ -5,13 +5,13 @@
 
 namespace perturb::cli {
 
-session::session(const std::string& device, int threads) : context_(make_context(device, threads)) {}
-
-const char* session::device() const { return perturb_context_backend(context_.get()) == PERTURB_BACKEND_CUDA ? "cuda" : "cpu"; }
-
 namespace {
 bool on_cuda(const context_handle& context) { return perturb_context_backend(context.get()) == PERTURB_BACKEND_CUDA; }
 }  // namespace
+
+session::session(const std::string& device, int threads) : context_(make_context(device, threads)) {}
+
+const char* session::device() const { return on_cuda(context_) ? "cuda" : "cpu"; }
 
 void session::solve(const perturb_oracle* oracle, int64_t rows, const float* theta, float* y, float* value) {
   if (!on_cuda(context_)) return check(perturb_solve(context_.get(), oracle, rows, theta, y, value));

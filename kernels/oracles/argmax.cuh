@@ -15,7 +15,6 @@ class argmax_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = Lanes > 256 ? Lanes : 256;
-  static constexpr int sample_lanes = Lanes;
   static constexpr int64_t samples_per_step = threads / Lanes;
   using lanes = group<Lanes>;
   using source = noise_source<Plain>;
@@ -33,9 +32,6 @@ class argmax_oracle {
   }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first + lanes::index(); }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t last) {
     const int64_t sample = step_sample(first) < last ? step_sample(first) : last - 1;
@@ -60,7 +56,7 @@ class argmax_oracle {
   // The lane with rank 0 has the one nonzero.
   template <detail D, class F>
   __device__ __forceinline__ void for_each(F&& f) const {
-    if (!leader()) return;
+    if (!lanes::leader()) return;
     f((int64_t)item_, (int64_t)1, best_, D == detail::noise ? source::at(p, row_, sample_, item_) : 0.0f);
   }
 

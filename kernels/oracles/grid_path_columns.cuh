@@ -45,9 +45,6 @@ class grid_path_columns_oracle {
   }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first + threadIdx.x / sample_lanes; }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t last) {
     const int64_t own = step_sample(first), start = first + (int64_t)(threadIdx.x / 32 * Batch);
@@ -85,7 +82,7 @@ class grid_path_columns_oracle {
       for (int i = 0; i < sample_lanes && more; ++i) {
         more = cell != g.source;
         const uint32_t k = own[(r >> 3) * g.width + c] >> (4 * (r & 7)) & 15u;
-        if (i == sample_rank()) {
+        if (i == lanes::rank()) {
           item = cell;
           by = k;
           is_source = !more;

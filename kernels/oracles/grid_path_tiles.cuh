@@ -18,7 +18,6 @@ class grid_path_tiles_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = Threads, warps = threads / 32, blocks = Threads == 128 ? 3 : 1;
-  static constexpr int sample_lanes = Threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<Threads>;
   using source = noise_source<Plain>;
@@ -44,9 +43,6 @@ class grid_path_tiles_oracle {
   }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first; }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t) {
     sample_ = sample_counter(p, first);

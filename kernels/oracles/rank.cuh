@@ -22,7 +22,6 @@ class rank_network_oracle {
   static constexpr bool plain = Plain;
   static constexpr int threads = 128;
   static constexpr int blocks = Regs < 32 ? (sizeof(Key) == 4 ? 6 : 4) : sizeof(Key) == 4 ? 5 : 3;
-  static constexpr int sample_lanes = Lanes;
   static constexpr int64_t samples_per_step = threads / Lanes;
   static constexpr bool packed = sizeof(Key) == sizeof(uint32_t);
   static constexpr int capacity = Lanes * Regs;
@@ -57,9 +56,6 @@ class rank_network_oracle {
   }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first + lanes::index(); }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t last) {
     const int64_t sample = step_sample(first) < last ? step_sample(first) : last - 1;
@@ -70,7 +66,7 @@ class rank_network_oracle {
     if constexpr (coarse_first) {
       if (p.state[row_].rank.affine && sort_coarse()) return;
     }
-    load_keys(std::make_index_sequence<Regs / 4>{});
+    load(keys_, [](uint32_t word, int i) { return key(word, i); }, std::make_index_sequence<Regs / 4>{});
     lane_sort<Lanes, Regs, Key>::sort(keys_);
   }
 
@@ -169,23 +165,24 @@ class rank_network_oracle {
   }
   static __device__ __forceinline__ uint32_t item(Key key) { return packed ? (uint32_t)key % rank_packed_limit : (uint32_t)key; }
 
-  template <size_t... T>
-  __device__ __forceinline__ void load_keys(std::index_sequence<T...>) {
-    const auto load = [&](int t, Key* k) {
+  // Keys of this lane's words: make(word, item).
+  template <class Out, class Make, size_t... T>
+  __device__ __forceinline__ void load(Out (&keys)[Regs], Make&& make, std::index_sequence<T...>) const {
+    const auto load_quad = [&](int t, Out* k) {
       const uint4 w = mine(t);
       const int i = 4 * quad(t);
-      k[0] = key(w.x, i);
-      k[1] = key(w.y, i + 1);
-      k[2] = key(w.z, i + 2);
-      k[3] = key(w.w, i + 3);
+      k[0] = make(w.x, i);
+      k[1] = make(w.y, i + 1);
+      k[2] = make(w.z, i + 2);
+      k[3] = make(w.w, i + 3);
     };
-    (load(T, keys_ + 4 * T), ...);
+    (load_quad(T, keys + 4 * T), ...);
   }
   // Whether neighbours put right a few times are the order of the exact keys.
   __device__ __forceinline__ bool sort_coarse() {
     constexpr auto all = std::make_index_sequence<Regs>{};
     uint32_t coarse[Regs];
-    load_coarse(coarse, std::make_index_sequence<Regs / 4>{});
+    load(coarse, [this](uint32_t word, int i) { return coarse_key(word, i); }, std::make_index_sequence<Regs / 4>{});
     lane_sort<Lanes, Regs, uint32_t>::sort(coarse);
     load_exact(coarse, all);
 #pragma unroll 1
@@ -204,18 +201,6 @@ class rank_network_oracle {
     const float y = lane::fma(score, p.descending ? -scales.score_scale : scales.score_scale, scales.score_offset);
     const uint32_t bits = lane::shift_left<9>(lane::bits(lane::min(lane::max(y, 1.0f), 0x1.fffffep0f)));
     return (bits & ~(uint32_t)(capacity - 1)) | (uint32_t)item;
-  }
-  template <size_t... T>
-  __device__ __forceinline__ void load_coarse(uint32_t (&coarse)[Regs], std::index_sequence<T...>) const {
-    const auto load = [&](int t, uint32_t* k) {
-      const uint4 w = mine(t);
-      const int i = 4 * quad(t);
-      k[0] = coarse_key(w.x, i);
-      k[1] = coarse_key(w.y, i + 1);
-      k[2] = coarse_key(w.z, i + 2);
-      k[3] = coarse_key(w.w, i + 3);
-    };
-    (load(T, coarse + 4 * T), ...);
   }
   // A warp's words lie by item.
   template <size_t... R>

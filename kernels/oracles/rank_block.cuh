@@ -14,7 +14,6 @@ class rank_block_oracle {
   static constexpr bool plain = Plain;
   static constexpr int threads = 512;
   static constexpr int blocks = 1;
-  static constexpr int sample_lanes = threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<threads>;
   using source = noise_source<Plain>;
@@ -29,14 +28,11 @@ class rank_block_oracle {
   __device__ __forceinline__ void begin_row() {}
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first; }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t) {
     sample_ = sample_counter(p, first);
     __syncthreads();  // for_each() has read the last sample's
-    make_keys();
+    on_items([&](int item, float score, float) { keys_[slot(item)] = (uint64_t)exact_rank_score(p, score) << 32 | (uint32_t)item; });
     __syncthreads();
     sort_blocks();
     for (int run = held; run < count(); run *= 2) {
@@ -66,18 +62,7 @@ class rank_block_oracle {
 #pragma unroll 1
       for (int position = threadIdx.x; position < count(); position += threads) half(item_at(position), 1) = (uint32_t)position;
       __syncthreads();
-#pragma unroll 1
-      for (int q = threadIdx.x; q < (count() + 3) / 4; q += threads) {
-        float z[4];
-        source::quad(p, row_counter(p, row_), sample_, (uint32_t)q, z);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int item = 4 * q + j;
-          if (item >= count()) continue;
-          const float score = D == detail::score ? source::score(p, p.theta[row_ * p.n + item], item, z[j]) : 0.0f;
-          f((int64_t)item, (int64_t)half(item, 1) + p.base, score, z[j]);
-        }
-      }
+      on_items([&](int item, float score, float z) { f((int64_t)item, (int64_t)half(item, 1) + p.base, score, z); });
     }
   }
 
@@ -92,7 +77,9 @@ class rank_block_oracle {
   __device__ __forceinline__ uint32_t& half(int i, int high) const { return ((uint32_t*)keys_)[2 * slot(i) + high]; }
   __device__ __forceinline__ uint32_t item_at(int position) const { return half(position, 0); }
 
-  __device__ __forceinline__ void make_keys() {
+  // f(item, score, z) for this thread's items.
+  template <class F>
+  __device__ __forceinline__ void on_items(F&& f) const {
 #pragma unroll 1
     for (int q = threadIdx.x; q < (count() + 3) / 4; q += threads) {
       float z[4];
@@ -100,8 +87,7 @@ class rank_block_oracle {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int item = 4 * q + j;
-        if (item >= count()) continue;
-        keys_[slot(item)] = (uint64_t)exact_rank_score(p, source::score(p, p.theta[row_ * p.n + item], item, z[j])) << 32 | (uint32_t)item;
+        if (item < count()) f(item, source::score(p, p.theta[row_ * p.n + item], item, z[j]), z[j]);
       }
     }
   }

@@ -10,7 +10,6 @@ class rank_sorted_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 512;
-  static constexpr int sample_lanes = threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<threads>;
   using source = noise_source<Plain>;
@@ -24,9 +23,6 @@ class rank_sorted_oracle {
 
   __device__ __forceinline__ void begin_row() {}
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first; }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t) { sample_ = sample_counter(p, first); }
 

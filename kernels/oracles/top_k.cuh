@@ -25,7 +25,6 @@ class top_k_registers {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 128;
-  static constexpr int sample_lanes = Lanes;
   static constexpr int64_t samples_per_step = threads / Lanes;
   using lanes = group<Lanes>;
   using source = noise_source<Plain>;
@@ -43,9 +42,6 @@ class top_k_registers {
   }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first + lanes::index(); }
-  static __device__ __forceinline__ int sample_rank() { return lanes::rank(); }
-  static __device__ __forceinline__ bool leader() { return lanes::rank() == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t last) {
     sample_ = sample_counter(p, step_sample(first) < last ? step_sample(first) : last - 1);
@@ -207,7 +203,6 @@ class top_k_select {
   static constexpr bool plain = Plain;
   static constexpr int threads = 256;
   static constexpr int blocks = 2;
-  static constexpr int sample_lanes = threads;
   static constexpr int64_t samples_per_step = 1;
   using lanes = group<threads>;
   using source = noise_source<Plain>;
@@ -221,9 +216,6 @@ class top_k_select {
   __device__ __forceinline__ void begin_row() {}
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first; }
-  static __device__ __forceinline__ int sample_rank() { return (int)threadIdx.x; }
-  static __device__ __forceinline__ bool leader() { return threadIdx.x == 0; }
-  static __device__ __forceinline__ int64_t sum(int64_t x) { return lanes::sum(x); }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t) {
     sample_ = sample_counter(p, first);

@@ -89,6 +89,9 @@ static PERTURB_INLINE float grid_row_scale(const row_bounds& row, distribution n
   return (float)power_of_two(e > 120 ? 120 : e < -120 ? -120 : e);
 }
 
+// A bound of |epsilon z|: theta may come no nearer than this, times its epsilon_per_item, to the range of float. With a margin for Laplace.
+static PERTURB_INLINE double perturbation_reach(distribution noise, float epsilon) { return (noise == distribution::normal ? 6.77 : 22.88) * (double)epsilon; }
+
 // The largest sum of |y| of an oracle.
 static PERTURB_INLINE double oracle_weight(oracle_kind kind, int64_t n, int64_t k, int64_t reached, float diagonal_factor) {
   switch (kind) {
