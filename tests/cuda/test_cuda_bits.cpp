@@ -6,8 +6,7 @@
 #include <cstdlib>
 
 #include "compare.h"
-#include "cuda/device_memory.h"
-#include "operations.h"
+#include "cuda/cuda_call.h"
 
 namespace perturb::test {
 namespace {
@@ -22,11 +21,25 @@ bool picked(const test_case& c, int number) {
   return number % every == first;
 }
 
+// Those of every backend, one for every kernel, and a large grid with walls, both kinds of diagonal steps and a factor.
+std::vector<test_case> all_cases() {
+  std::vector<test_case> all = cases();
+  const std::vector<test_case> of_kernels = shapes();
+  all.insert(all.end(), of_kernels.begin(), of_kernels.end());
+  case_list list;
+  test_case large = list.grid_case(140, 150, PERTURB_CONNECT_8_NO_CORNER_CUTTING);
+  large.wall = walls::random;
+  large.diagonal_factor = 1.41421356f;
+  large.samples = 3;
+  all.push_back(list.add(large, "tiles_walls"));
+  return all;
+}
+
 TEST(cuda_bits, cases) {
   const context_ptr cpu = make_context(2), cuda = make_cuda_context();
   ASSERT_TRUE(cuda) << perturb_last_error();
   int number = 0, run = 0;
-  for (const test_case& c : cases()) {
+  for (const test_case& c : all_cases()) {
     if (!picked(c, number++)) continue;
     ++run;
     const prepared_case p(cpu.get(), c);
