@@ -145,6 +145,7 @@ problem make_problem(const call& c, bool any_outputs) {
   p.first_row = (uint32_t)c.first_row;
   p.first_sample = (uint32_t)c.first_sample;
   p.keys = c.keys;
+  p.resolve = c.resolve;
   p.theta = c.theta;
   p.operand = c.operand;
   for (int i = 0; i < 4; ++i) p.output[i] = any_outputs ? &any : c.output[i];
@@ -170,6 +171,9 @@ int64_t item_words(const problem& p) {
     case PERTURB_OP_JVP: return 3 * p.m;
     case PERTURB_OP_JACOBIAN: return p.m + p.n + p.m * p.n;
     case PERTURB_OP_FENCHEL_YOUNG: return p.multiplicative ? 5 * p.m : p.m;
+    case PERTURB_OP_LPGD:
+    case PERTURB_OP_IMLE:
+    case PERTURB_OP_SPO_PLUS: return p.m;
     default: return 0;
   }
 }
@@ -193,8 +197,13 @@ class carver {
 // The memory of a slice of `rows` rows.
 void lay_out(problem& p, int64_t rows, carver& memory) {
   p.words_per_row = item_words(p) + (item_words(p) > 0 ? sum_words : 0);
-  memory.take(p.state, rows);
-  memory.take(p.words, rows * p.words_per_row);
+  const int64_t solved = resolves(p.operation) ? 2 * rows : rows;
+  memory.take(p.state, solved);
+  memory.take(p.words, solved * p.words_per_row);
+  if (resolves(p.operation)) {
+    memory.take(p.shifted, solved * p.n);
+    memory.take(p.tau, rows);
+  }
   if (p.operation == PERTURB_OP_VJP) {
     memory.take(p.cotangent, rows * p.m);
     memory.take(p.weights, rows * p.samples);
@@ -203,10 +212,10 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
     memory.take(p.direction, rows * p.n);
     memory.take(p.chains, rows * p.samples);
   }
-  if (p.operation == PERTURB_OP_JVP || p.operation == PERTURB_OP_JACOBIAN) memory.take(p.centre, rows * p.m);
+  if (p.operation == PERTURB_OP_JVP || p.operation == PERTURB_OP_JACOBIAN || p.operation == PERTURB_OP_LPGD) memory.take(p.centre, rows * p.m);
   if (p.oracle == oracle_kind::rank && p.n <= rank_packed_limit) {
-    memory.take(p.key_offset, rows * p.n);
-    memory.take(p.key_factor, p.epsilon_per_item ? rows * p.n : rows);
+    memory.take(p.key_offset, solved * p.n);
+    memory.take(p.key_factor, p.epsilon_per_item ? solved * p.n : solved);
   }
 }
 
@@ -348,8 +357,45 @@ class runner {
     if (error_ != cudaSuccess) return error_;               \
   } while (false)
 
+// The unperturbed solution as integers, into the centre.
+cudaError_t solve_centre(const runner& run, problem p) {
+  PERTURB_CUDA_TRY(run.clear(p.centre, (size_t)(p.rows * p.m) * sizeof(int32_t)));
+  p.y_integers = p.centre;
+  p.y_samples = 1;
+  return run.solve_silent(p, estimator_kind::store);
+}
+
+// LPGD and its family: both solves of each row, as rows of one problem, then their difference.
+cudaError_t resolve_slice(const runner& run, const problem& p) {
+  if (p.operation == PERTURB_OP_LPGD && p.resolve.rho != 0.0f) {
+    PERTURB_CUDA_TRY(run.pass(launch_prepare, p));
+    PERTURB_CUDA_TRY(solve_centre(run, p));
+  }
+  PERTURB_CUDA_TRY(run.pass(launch_shift, p));
+  problem both = p;
+  both.theta = p.shifted;
+  both.rows = 2 * p.rows;
+  PERTURB_CUDA_TRY(run.pass(launch_prepare, both));
+  PERTURB_CUDA_TRY(run.clear(both.words, (size_t)(both.rows * both.words_per_row) * sizeof(int64_t)));
+  if (p.operation == PERTURB_OP_IMLE) {
+    // One after the other: they have the same rows of noise.
+    both.rows = p.rows;
+    PERTURB_CUDA_TRY(run.solve(both, estimator_kind::count, 0, p.samples));
+    both.theta += p.rows * p.n;
+    both.state += p.rows;
+    both.words += p.rows * p.words_per_row;
+    if (both.key_offset) both.key_offset += p.rows * p.n;
+    if (both.key_factor) both.key_factor += p.epsilon_per_item ? p.rows * p.n : p.rows;
+    PERTURB_CUDA_TRY(run.solve(both, estimator_kind::count, 0, p.samples));
+  } else {
+    PERTURB_CUDA_TRY(run.solve_silent(both, estimator_kind::count));
+  }
+  return run.pass(launch_difference, p);
+}
+
 // One slice of rows, from its inputs to its outputs.
 cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y_samples) {
+  if (resolves(p.operation)) return resolve_slice(run, p);
   const size_t y_bytes = (size_t)(p.rows * p.m) * sizeof(int32_t);
   PERTURB_CUDA_TRY(run.pass(launch_prepare, p));
   if (p.grid.refuse_negative) PERTURB_CUDA_TRY(run.pass(launch_refuse_negative, p));
@@ -380,10 +426,7 @@ cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y
       break;
     case PERTURB_OP_JVP:
     case PERTURB_OP_JACOBIAN:
-      PERTURB_CUDA_TRY(run.clear(p.centre, y_bytes));
-      p.y_integers = p.centre;
-      p.y_samples = 1;
-      PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::store));
+      PERTURB_CUDA_TRY(solve_centre(run, p));
       if (p.operation == PERTURB_OP_JVP) {
         PERTURB_CUDA_TRY(run.pass(launch_chains, p));
         PERTURB_CUDA_TRY(run.solve(p, estimator_kind::scaled, 0, p.samples));
@@ -428,7 +471,7 @@ cudaError_t run_call(const cuda_device& device, const call& c, const schedule& p
     if (p.operation == PERTURB_OP_SAMPLE) width[0] = p.m * p.samples;
     if (p.operation == PERTURB_OP_VJP) width[0] = p.n;
     if (p.operation == PERTURB_OP_JACOBIAN) width[0] = p.m * p.n;
-    if (p.operation == PERTURB_OP_FENCHEL_YOUNG) width[0] = 1;
+    if (p.operation == PERTURB_OP_FENCHEL_YOUNG || p.operation == PERTURB_OP_SPO_PLUS) width[0] = 1;
     for (int i = 0; i < 4; ++i)
       if (p.output[i]) p.output[i] += first * width[i];
     PERTURB_CUDA_TRY(run_slice(run, p, y, plan.y_samples));

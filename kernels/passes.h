@@ -1,5 +1,5 @@
-// The kernels that are the same for every oracle: before the engine's run (prepare), beside it (scores of a VJP, chains of a JVP,
-// products of a Jacobian) and after it (finalize). Each function enqueues one kernel.
+// The kernels that are the same for every oracle: before the engine's run (prepare, shift), beside it (scores of a VJP, chains of a JVP,
+// products of a Jacobian) and after it (difference, finalize). Each function enqueues one kernel.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -18,6 +18,9 @@ cudaError_t launch_chains(const problem& p, int multiprocessors, cudaStream_t st
 cudaError_t launch_weighted_scores(const problem& p, int multiprocessors, cudaStream_t stream);
 // Jacobian: adds y S, y and S of the samples first_of_run .. + run, whose y is in y_integers, to the words.
 cudaError_t launch_products(const problem& p, int multiprocessors, cudaStream_t stream);
+// LPGD and its family: the inputs of the two solves of every row, and the outputs from the words of both.
+cudaError_t launch_shift(const problem& p, int multiprocessors, cudaStream_t stream);
+cudaError_t launch_difference(const problem& p, int multiprocessors, cudaStream_t stream);
 // Outputs from words.
 cudaError_t launch_finalize(const problem& p, int multiprocessors, cudaStream_t stream);
 // z of all samples: [rows, samples, n].

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "math/scales.h"
+#include "math/resolve.h"
 #include "perturb/perturb.h"
 
 namespace perturb::cuda {
@@ -52,6 +52,7 @@ struct problem {
   uint32_t first_row, first_sample;
   philox_keys keys;
   device_grid grid;
+  resolve_options resolve;  // LPGD, I-MLE
 
   // This slice: pointers to its first row.
   int64_t rows;
@@ -67,7 +68,9 @@ struct problem {
   float* weights;            // [rows, samples] VJP
   float* direction;          // [rows, n] JVP
   int64_t* chains;           // [rows, samples] JVP
-  int32_t* centre;           // [rows, m] JVP and Jacobian: y*
+  int32_t* centre;           // [rows, m] JVP, Jacobian and LPGD: y*
+  float* shifted;            // [2 rows, n] LPGD and its family: the inputs of the two solves
+  float* tau;                // [rows] the same
   float* key_offset;         // [rows, n] ranks with packed keys
   float* key_factor;         // the same, or [rows] without epsilon_per_item
   unsigned char* scratch;    // of the blocks of an oracle that keeps distances or keys in global memory

@@ -66,10 +66,15 @@ struct arrays {
   const float* operand;
   float* output[4];
   unsigned required;  // bit mask of the outputs that must be there
+  const perturb_lpgd_options* options = nullptr;
 };
 
-perturb_status check_and_execute(perturb_operation operation, perturb_context* context, const perturb_oracle* oracle, bool noisy, const perturb_noise* noise,
-                                 int64_t batch, const arrays& a) {
+bool takes_noise(perturb_operation operation) {
+  return operation != PERTURB_OP_SOLVE && operation != PERTURB_OP_LPGD && operation != PERTURB_OP_SPO_PLUS;
+}
+
+perturb_status check_and_execute(perturb_operation operation, perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                 const arrays& a) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("context", context)) return s;
     if (const perturb_status s = not_null("oracle", oracle)) return s;
@@ -80,11 +85,17 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
     c.theta = a.theta;
     c.operand = a.operand;
     for (int o = 0; o < 4; ++o) c.output[o] = a.output[o];
-    if (noisy) {
+    if (takes_noise(operation)) {
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
     if (operation == PERTURB_OP_FENCHEL_YOUNG && oracle->grid && oracle->grid->diagonal_factor != 1.0f)
       return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)oracle->grid->diagonal_factor);
+    if (operation == PERTURB_OP_LPGD || operation == PERTURB_OP_IMLE) {
+      if (const perturb_status s = check_lpgd_options(a.options, c)) return s;
+    }
+    if (resolves(operation)) {
+      if (const perturb_status s = check_resolve_oracle(c)) return s;
+    }
     if (const perturb_status s = check_sizes(c)) return s;
     if (batch == 0) return PERTURB_OK;
     if (const perturb_status s = check_arrays(c, a.required, on_host(*context))) return s;
@@ -274,15 +285,17 @@ perturb_status perturb_workspace_size(const perturb_context* context, perturb_op
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("context", context)) return s;
     if (const perturb_status s = check_size("operation", enum_number(operation), PERTURB_OP_SOLVE, PERTURB_OP_SPO_PLUS)) return s;
-    if (operation >= PERTURB_OP_LPGD) return unsupported("this operation");
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     if (const perturb_status s = not_null("bytes", bytes)) return s;
     call c;
     c.operation = operation;
     c.oracle = oracle;
     c.batch = batch;
-    if (operation != PERTURB_OP_SOLVE) {
+    if (takes_noise(operation)) {
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
+    }
+    if (resolves(operation)) {
+      if (const perturb_status s = check_resolve_oracle(c)) return s;
     }
     if (const perturb_status s = check_sizes(c)) return s;
     // With what any alignment of the workspace may cost.
@@ -328,49 +341,51 @@ perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise*
 // ================================================================ the perturbed optimizer and its derivatives
 
 perturb_status perturb_solve(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta, float* y, float* value) {
-  return check_and_execute(PERTURB_OP_SOLVE, context, oracle, false, nullptr, batch, {theta, nullptr, {y, value}, 1});
+  return check_and_execute(PERTURB_OP_SOLVE, context, oracle, nullptr, batch, {theta, nullptr, {y, value}, 1});
 }
 
 perturb_status perturb_sample(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta, float* y) {
-  return check_and_execute(PERTURB_OP_SAMPLE, context, oracle, true, noise, batch, {theta, nullptr, {y}, 1});
+  return check_and_execute(PERTURB_OP_SAMPLE, context, oracle, noise, batch, {theta, nullptr, {y}, 1});
 }
 
 perturb_status perturb_expectation(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
                                    float* y_mean, float* y_std_error, float* value, float* value_std_error) {
-  return check_and_execute(PERTURB_OP_EXPECTATION, context, oracle, true, noise, batch, {theta, nullptr, {y_mean, y_std_error, value, value_std_error}, 1});
+  return check_and_execute(PERTURB_OP_EXPECTATION, context, oracle, noise, batch, {theta, nullptr, {y_mean, y_std_error, value, value_std_error}, 1});
 }
 
 perturb_status perturb_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
                            const float* cotangent, float* gradient) {
-  return check_and_execute(PERTURB_OP_VJP, context, oracle, true, noise, batch, {theta, cotangent, {gradient}, 1});
+  return check_and_execute(PERTURB_OP_VJP, context, oracle, noise, batch, {theta, cotangent, {gradient}, 1});
 }
 
 perturb_status perturb_jvp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
                            const float* tangent, float* derivative) {
-  return check_and_execute(PERTURB_OP_JVP, context, oracle, true, noise, batch, {theta, tangent, {derivative}, 1});
+  return check_and_execute(PERTURB_OP_JVP, context, oracle, noise, batch, {theta, tangent, {derivative}, 1});
 }
 
 perturb_status perturb_jacobian(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
                                 float* jacobian) {
-  return check_and_execute(PERTURB_OP_JACOBIAN, context, oracle, true, noise, batch, {theta, nullptr, {jacobian}, 1});
+  return check_and_execute(PERTURB_OP_JACOBIAN, context, oracle, noise, batch, {theta, nullptr, {jacobian}, 1});
 }
 
 perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
                                      const float* target, float* loss, float* gradient, float* epsilon_gradient) {
-  return check_and_execute(PERTURB_OP_FENCHEL_YOUNG, context, oracle, true, noise, batch, {theta, target, {loss, gradient, epsilon_gradient}, 0});
+  return check_and_execute(PERTURB_OP_FENCHEL_YOUNG, context, oracle, noise, batch, {theta, target, {loss, gradient, epsilon_gradient}, 0});
 }
 
 // ================================================================ LPGD and its family
 
-perturb_status perturb_lpgd(perturb_context*, const perturb_oracle*, const perturb_lpgd_options*, int64_t, const float*, const float*, float*) {
-  return guarded([] { return unsupported("perturb_lpgd"); });
+perturb_status perturb_lpgd(perturb_context* context, const perturb_oracle* oracle, const perturb_lpgd_options* options, int64_t batch, const float* theta,
+                            const float* cotangent, float* gradient) {
+  return check_and_execute(PERTURB_OP_LPGD, context, oracle, nullptr, batch, {theta, cotangent, {gradient}, 1, options});
 }
 
-perturb_status perturb_imle(perturb_context*, const perturb_oracle*, const perturb_noise*, const perturb_lpgd_options*, int64_t, const float*, const float*,
-                            float*) {
-  return guarded([] { return unsupported("perturb_imle"); });
+perturb_status perturb_imle(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, const perturb_lpgd_options* options, int64_t batch,
+                            const float* theta, const float* cotangent, float* gradient) {
+  return check_and_execute(PERTURB_OP_IMLE, context, oracle, noise, batch, {theta, cotangent, {gradient}, 1, options});
 }
 
-perturb_status perturb_spo_plus(perturb_context*, const perturb_oracle*, int64_t, const float*, const float*, float*, float*) {
-  return guarded([] { return unsupported("perturb_spo_plus"); });
+perturb_status perturb_spo_plus(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta, const float* theta_true, float* loss,
+                                float* gradient) {
+  return check_and_execute(PERTURB_OP_SPO_PLUS, context, oracle, nullptr, batch, {theta, theta_true, {loss, gradient}, 0});
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "math/noise.h"
+#include "math/resolve.h"
 #include "oracle.h"
 #include "perturb/perturb.h"
 
@@ -16,9 +17,9 @@ struct call {
   const perturb_oracle* oracle = nullptr;
   int64_t batch = 0;
   const float* theta = nullptr;
-  const float* operand = nullptr;  // cotangent, tangent or target
+  const float* operand = nullptr;  // cotangent, tangent, target or the true theta
   // solve: y, value. sample: y. expectation: y_mean, y_std_error, value, value_std_error. vjp, jvp, jacobian: the result.
-  // fenchel_young: loss, gradient, epsilon_gradient.
+  // fenchel_young: loss, gradient, epsilon_gradient. lpgd, imle: gradient. spo_plus: loss, gradient.
   float* output[4] = {nullptr, nullptr, nullptr, nullptr};
 
   distribution noise = distribution::normal;
@@ -29,7 +30,27 @@ struct call {
   int64_t samples = 1;
   int64_t first_sample = 0, first_row = 0;
   philox_keys keys = {};
+  resolve_options resolve;
 
+  // LPGD and I-MLE: tau of row b.
+  float tau(int64_t b) const {
+    if (!resolve.relative) return resolve.tau;
+    const float* rows[2] = {theta + b * n(), operand + b * n()};
+    double norms[2];
+    for (int r = 0; r < 2; ++r) {
+      double largest = 0.0;
+      for (int64_t i = 0; i < n(); ++i)
+        if (counts(i)) largest = larger(largest, magnitude(rows[r][i]));
+      const double unit = norm_unit(largest, n());
+      int64_t terms = 0;
+      for (int64_t i = 0; i < n(); ++i)
+        if (counts(i)) terms += norm_term(rows[r][i], unit);
+      norms[r] = norm_of(terms, unit);
+    }
+    return relative_tau(resolve.tau, norms[0], norms[1]);
+  }
+
+  bool counts(int64_t i) const { return !oracle->grid || oracle->grid->passable[i]; }
   int64_t n() const { return oracle->n; }
   int64_t m() const { return oracle->m; }
 };

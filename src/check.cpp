@@ -3,6 +3,8 @@
 
 #include <cinttypes>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 
 #include "error.h"
 #include "math/scales.h"
@@ -66,6 +68,9 @@ names names_of(perturb_operation operation) {
     case PERTURB_OP_VJP: return {"cotangent", {"gradient", nullptr, nullptr, nullptr}};
     case PERTURB_OP_JVP: return {"tangent", {"derivative", nullptr, nullptr, nullptr}};
     case PERTURB_OP_JACOBIAN: return {nullptr, {"jacobian", nullptr, nullptr, nullptr}};
+    case PERTURB_OP_LPGD:
+    case PERTURB_OP_IMLE: return {"cotangent", {"gradient", nullptr, nullptr, nullptr}};
+    case PERTURB_OP_SPO_PLUS: return {"theta_true", {"loss", "gradient", nullptr, nullptr}};
     default: return {"target", {"loss", "gradient", "epsilon_gradient", nullptr}};
   }
 }
@@ -76,11 +81,33 @@ int64_t output_count(const call& c, int index) {
     case PERTURB_OP_SOLVE: return index == 0 ? rows_m : c.batch;
     case PERTURB_OP_SAMPLE: return rows_m * c.samples;
     case PERTURB_OP_EXPECTATION: return index < 2 ? rows_m : c.batch;
-    case PERTURB_OP_VJP: return rows_n;
+    case PERTURB_OP_VJP:
+    case PERTURB_OP_LPGD:
+    case PERTURB_OP_IMLE: return rows_n;
     case PERTURB_OP_JVP: return rows_m;
     case PERTURB_OP_JACOBIAN: return rows_m * c.n();
     default: return index == 1 ? rows_n : c.batch;
   }
+}
+
+// No shifted input leaves the range of float.
+perturb_status check_resolve(const call& c) {
+  const double reach = c.operation == PERTURB_OP_IMLE && !c.multiplicative ? perturbation_reach(c.noise, c.epsilon) : 0.0;
+  for (int64_t b = 0; b < c.batch; ++b) {
+    const float tau = c.tau(b);
+    for (int64_t i = 0; i < c.n(); ++i) {
+      if (!c.counts(i)) continue;
+      const float theta = c.theta[b * c.n() + i], operand = c.operand[b * c.n() + i];
+      const double factor = c.epsilon_per_item ? c.epsilon_per_item[i] : 1.0;
+      if (resolve_fits(c.operation, c.resolve, tau, c.oracle->kind, c.n(), theta, operand, factor * reach)) continue;
+      if (c.operation == PERTURB_OP_SPO_PLUS)
+        return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta_true[%" PRId64 ", %" PRId64 "]: 2 theta - theta_true = 2 * %g - %g leaves the range of float", b, i, (double)theta,
+                    (double)operand);
+      return fail(PERTURB_ERROR_INVALID_ARGUMENT, "cotangent[%" PRId64 ", %" PRId64 "]: theta %g shifted by tau %g times %g (and rho %g) can leave the range of float", b, i,
+                  (double)theta, (double)tau, (double)operand, (double)c.resolve.rho);
+    }
+  }
+  return PERTURB_OK;
 }
 
 // theta's walls may hold anything.
@@ -190,6 +217,35 @@ perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n,
   return PERTURB_OK;
 }
 
+perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) {
+  const perturb_lpgd_options defaults = PERTURB_LPGD_OPTIONS_INIT;
+  perturb_lpgd_options o = defaults;
+  if (!options) options = &defaults;
+  // The first headers ended before `relative`.
+  if (options->struct_size != sizeof o && options->struct_size != offsetof(perturb_lpgd_options, relative))
+    return fail(PERTURB_ERROR_INVALID_STRUCT, "options.struct_size: expected %zu, got %u; use the _INIT macro", sizeof o, (unsigned)options->struct_size);
+  std::memcpy(&o, options, options->struct_size);
+  if (!(o.tau > 0.0f && std::isfinite(o.tau))) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.tau: expected a finite number > 0, got %g", (double)o.tau);
+  if (!(o.rho >= 0.0f && std::isfinite(o.rho))) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.rho: expected a finite number >= 0, got %g", (double)o.rho);
+  if (const perturb_status s = check_size("options.side", enum_number(o.side), PERTURB_SIDE_LOWER, PERTURB_SIDE_AVERAGE)) return s;
+  if (const perturb_status s = check_size("options.relative", o.relative, 0, 1)) return s;
+  if (o.rho != 0.0f && c.operation == PERTURB_OP_IMLE)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "options.rho: I-MLE has one solution per sample and none to stay near; expected 0, got %g", (double)o.rho);
+  if (o.rho != 0.0f && c.oracle->grid && c.oracle->grid->diagonal_factor != 1.0f)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "options.rho: expected 0 with a grid of diagonal_factor %g (other than 1), got %g", (double)c.oracle->grid->diagonal_factor, (double)o.rho);
+  c.resolve = {o.tau, o.rho, o.side, o.relative != 0};
+  return PERTURB_OK;
+}
+
+perturb_status check_resolve_oracle(const call& c) {
+  if (!c.oracle->grid) return PERTURB_OK;
+  if (c.oracle->grid->refuse_negative)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: shifted costs may fall below cost_floor; LPGD, I-MLE and SPO+ need a grid with options.negative CLAMP");
+  if (c.operation == PERTURB_OP_SPO_PLUS && c.oracle->grid->diagonal_factor != 1.0f)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: SPO+ needs a grid with diagonal_factor 1, got %g", (double)c.oracle->grid->diagonal_factor);
+  return PERTURB_OK;
+}
+
 perturb_status check_sizes(const call& c) {
   if (const perturb_status s = check_size("batch", c.batch, 0, index_limit)) return s;
   const bool fit = fits(c.batch, c.samples, c.n()) && fits(c.batch, c.samples, c.m()) && (c.operation != PERTURB_OP_JACOBIAN || fits(c.batch, c.m(), c.n()));
@@ -213,6 +269,8 @@ perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
     if (required >> o & 1 && !c.output[o]) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name.outputs[o]);
   if (c.operation == PERTURB_OP_FENCHEL_YOUNG && !c.output[0] && !c.output[1] && !c.output[2])
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient, epsilon_gradient: at least one must not be NULL");
+  if (c.operation == PERTURB_OP_SPO_PLUS && !c.output[0] && !c.output[1])
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient: at least one must not be NULL");
 
   range inputs[3] = {{"theta", c.theta, c.batch * c.n()}};
   int input_count = 1;
@@ -240,8 +298,12 @@ perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
   if (const perturb_status s = check_theta(c)) return s;
   if (c.operand) {
     const int64_t width = operand_count / c.batch;
-    if (const int64_t i = first_non_finite(c.operand, operand_count); i < operand_count)
+    const bool walls = c.operation == PERTURB_OP_SPO_PLUS && c.oracle->grid;  // another theta: they may hold anything
+    for (int64_t i = first_non_finite(c.operand, operand_count); i < operand_count; i += 1 + first_non_finite(c.operand + i + 1, operand_count - i - 1)) {
+      if (walls && !c.counts(i % width)) continue;
       return fail(PERTURB_ERROR_NON_FINITE, "%s[%" PRId64 ", %" PRId64 "]: expected a finite number, got %g", name.operand, i / width, i % width, (double)c.operand[i]);
+    }
+    if (resolves(c.operation)) return check_resolve(c);
     if (c.operation == PERTURB_OP_FENCHEL_YOUNG) {
       for (int64_t i = 0; i < operand_count; ++i)
         if (std::fabs(c.operand[i]) > 0x1p31f)

@@ -24,6 +24,11 @@ perturb_status check_grid_options(const perturb_grid_path_options* options);
 // The noise of a call into `c`; n items per row. on_host: whether arrays are host memory, and can be looked at.
 perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, bool on_host, call& c);
 
+// The options of LPGD and I-MLE into `c`, whose operation and oracle are set; NULL: the defaults.
+perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c);
+// Whether LPGD and its family can shift the oracle's inputs.
+perturb_status check_resolve_oracle(const call& c);
+
 // Sizes of a call whose oracle, operation, batch and noise are set.
 perturb_status check_sizes(const call& c);
 

@@ -219,6 +219,18 @@ inline std::vector<float> make_target(perturb_context* context, const perturb_or
   return target;
 }
 
+// The true theta of SPO+.
+inline std::vector<float> make_theta_true(const test_case& c) { return make_theta(c, 2000); }
+// Sides, prox weights and relative steps in turn. I-MLE knows no prox term.
+inline perturb_lpgd_options make_lpgd(const test_case& c, perturb_operation operation) {
+  perturb_lpgd_options options = PERTURB_LPGD_OPTIONS_INIT;
+  options.tau = c.theta == inputs::huge ? 2e29f : 0.6f;
+  options.side = static_cast<perturb_side>(c.seed % 3);
+  options.relative = c.seed % 7 == 2;
+  if (c.diagonal_factor == 1 && operation == PERTURB_OP_LPGD && c.seed % 2) options.rho = 0.5f * options.tau;
+  return options;
+}
+
 // ---------------------------------------------------------------- the list
 
 inline const char* distribution_name(perturb_distribution distribution) {

@@ -12,7 +12,7 @@ namespace perturb::test {
 struct prepared_case {
   test_case c;
   oracle_ptr oracle;
-  std::vector<float> theta, factors, cotangent, tangent, target;
+  std::vector<float> theta, factors, cotangent, tangent, target, theta_true;
 
   prepared_case(perturb_context* context, const test_case& of)
       : c(of),
@@ -21,27 +21,27 @@ struct prepared_case {
         factors(make_factors(of)),
         cotangent(make_cotangent(of)),
         tangent(make_tangent(of)),
-        target(make_target(context, oracle.get(), of)) {}
+        target(make_target(context, oracle.get(), of)),
+        theta_true(make_theta_true(of)) {}
 
   bool has(perturb_operation operation) const {
     switch (operation) {
       case PERTURB_OP_JACOBIAN:
         return c.has_jacobian();
       case PERTURB_OP_FENCHEL_YOUNG:
+      case PERTURB_OP_SPO_PLUS:  // needs the same of a grid
         return c.has_fenchel_young();
-      case PERTURB_OP_LPGD:
-      case PERTURB_OP_IMLE:
-      case PERTURB_OP_SPO_PLUS:
-        return false;
       default:
         return true;
     }
   }
 };
 
-inline constexpr perturb_operation operations[] = {PERTURB_OP_SOLVE, PERTURB_OP_SAMPLE,   PERTURB_OP_EXPECTATION,  PERTURB_OP_VJP,
-                                                   PERTURB_OP_JVP,   PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG};
-inline constexpr const char* operation_names[] = {"solve", "sample", "expectation", "vjp", "jvp", "jacobian", "fenchel_young"};
+inline constexpr perturb_operation operations[] = {PERTURB_OP_SOLVE, PERTURB_OP_SAMPLE,   PERTURB_OP_EXPECTATION,   PERTURB_OP_VJP,
+                                                   PERTURB_OP_JVP,   PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_LPGD,
+                                                   PERTURB_OP_IMLE,  PERTURB_OP_SPO_PLUS};
+inline constexpr const char* operation_names[] = {"solve",    "sample",        "expectation", "vjp",  "jvp",
+                                                  "jacobian", "fenchel_young", "lpgd",        "imle", "spo_plus"};
 
 // The arrays of a call on a CPU context: inputs as they are, outputs in vectors.
 class host_memory {
@@ -99,6 +99,21 @@ std::vector<float> run_rows(Memory& memory, perturb_context* context, const prep
     case PERTURB_OP_FENCHEL_YOUNG: {
       float *loss = output(1), *gradient = output(n), *eps = output(1);
       require(perturb_fenchel_young(context, oracle, &noise, rows, theta, operand(p.target), loss, gradient, eps));
+      break;
+    }
+    case PERTURB_OP_LPGD: {
+      const perturb_lpgd_options options = make_lpgd(p.c, operation);
+      require(perturb_lpgd(context, oracle, &options, rows, theta, operand(p.cotangent), output(n)));
+      break;
+    }
+    case PERTURB_OP_IMLE: {
+      const perturb_lpgd_options options = make_lpgd(p.c, operation);
+      require(perturb_imle(context, oracle, &noise, &options, rows, theta, operand(p.cotangent), output(n)));
+      break;
+    }
+    case PERTURB_OP_SPO_PLUS: {
+      float *loss = output(1), *gradient = output(n);
+      require(perturb_spo_plus(context, oracle, rows, theta, operand(p.theta_true), loss, gradient));
       break;
     }
     default:

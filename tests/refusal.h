@@ -10,11 +10,20 @@
 namespace perturb::test {
 
 // All operations that take arrays, and perturb_noise_fill, which has no enumerator.
-enum class entry_point { solve, sample, expectation, vjp, jvp, jacobian, fenchel_young, noise_fill };
+enum class entry_point { solve, sample, expectation, vjp, jvp, jacobian, fenchel_young, lpgd, imle, spo_plus, noise_fill };
 inline constexpr entry_point entry_points[] = {entry_point::solve,         entry_point::sample,    entry_point::expectation,
                                                entry_point::vjp,           entry_point::jvp,       entry_point::jacobian,
-                                               entry_point::fenchel_young, entry_point::noise_fill};
-inline constexpr const char* entry_names[] = {"solve", "sample", "expectation", "vjp", "jvp", "jacobian", "fenchel_young", "noise_fill"};
+                                               entry_point::fenchel_young, entry_point::lpgd,      entry_point::imle,
+                                               entry_point::spo_plus,      entry_point::noise_fill};
+inline constexpr const char* entry_names[] = {"solve",         "sample", "expectation", "vjp",      "jvp",       "jacobian",
+                                              "fenchel_young", "lpgd",   "imle",        "spo_plus", "noise_fill"};
+
+// noise_fill has none: it uses the workspace of no operation.
+constexpr perturb_operation operation_of(entry_point entry) {
+  constexpr perturb_operation of[] = {PERTURB_OP_SOLVE,         PERTURB_OP_SAMPLE, PERTURB_OP_EXPECTATION, PERTURB_OP_VJP,      PERTURB_OP_JVP,   PERTURB_OP_JACOBIAN,
+                                      PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_LPGD,   PERTURB_OP_IMLE,        PERTURB_OP_SPO_PLUS, PERTURB_OP_SAMPLE};
+  return of[static_cast<int>(entry)];
+}
 
 struct request {
   entry_point entry = entry_point::solve;
@@ -23,16 +32,27 @@ struct request {
   const perturb_noise* noise = nullptr;
   int64_t batch = 0, n = 0;
   const float* theta = nullptr;
-  const float* extra = nullptr;  // cotangent, tangent or target
+  const float* extra = nullptr;  // cotangent, tangent, target or true theta
+  perturb_lpgd_options lpgd = PERTURB_LPGD_OPTIONS_INIT;
   float* output[4] = {nullptr, nullptr, nullptr, nullptr};
 
   const char* extra_name() const {
-    return entry == entry_point::vjp             ? "cotangent"
-           : entry == entry_point::jvp           ? "tangent"
-           : entry == entry_point::fenchel_young ? "target"
-                                                 : "";
+    switch (entry) {
+      case entry_point::vjp:
+      case entry_point::lpgd:
+      case entry_point::imle:
+        return "cotangent";
+      case entry_point::jvp:
+        return "tangent";
+      case entry_point::fenchel_young:
+        return "target";
+      case entry_point::spo_plus:
+        return "theta_true";
+      default:
+        return "";
+    }
   }
-  bool takes_noise() const { return entry != entry_point::solve; }
+  bool takes_noise() const { return entry != entry_point::solve && entry != entry_point::lpgd && entry != entry_point::spo_plus; }
   bool takes_oracle() const { return entry != entry_point::noise_fill; }
   // The names of the outputs, required ones first; `required` tells how many those are.
   std::vector<const char*> output_names() const {
@@ -44,6 +64,8 @@ struct request {
       case entry_point::expectation:
         return {"y_mean", "y_std_error", "value", "value_std_error"};
       case entry_point::vjp:
+      case entry_point::lpgd:
+      case entry_point::imle:
         return {"gradient"};
       case entry_point::jvp:
         return {"derivative"};
@@ -51,12 +73,14 @@ struct request {
         return {"jacobian"};
       case entry_point::fenchel_young:
         return {"loss", "gradient", "epsilon_gradient"};
+      case entry_point::spo_plus:
+        return {"loss", "gradient"};
       case entry_point::noise_fill:
         return {"z"};
     }
     return {};
   }
-  int required_outputs() const { return entry == entry_point::fenchel_young ? 0 : 1; }
+  int required_outputs() const { return entry == entry_point::fenchel_young || entry == entry_point::spo_plus ? 0 : 1; }
 
   perturb_status call() const {
     switch (entry) {
@@ -74,6 +98,12 @@ struct request {
         return perturb_jacobian(context, oracle, noise, batch, theta, output[0]);
       case entry_point::fenchel_young:
         return perturb_fenchel_young(context, oracle, noise, batch, theta, extra, output[0], output[1], output[2]);
+      case entry_point::lpgd:
+        return perturb_lpgd(context, oracle, &lpgd, batch, theta, extra, output[0]);
+      case entry_point::imle:
+        return perturb_imle(context, oracle, noise, &lpgd, batch, theta, extra, output[0]);
+      case entry_point::spo_plus:
+        return perturb_spo_plus(context, oracle, batch, theta, extra, output[0], output[1]);
       case entry_point::noise_fill:
         return perturb_noise_fill(context, noise, batch, n, output[0]);
     }
@@ -111,6 +141,7 @@ struct prepared_request {
         case entry_point::jacobian:
           return rows * n * n;
         case entry_point::fenchel_young:
+        case entry_point::spo_plus:
           return o == 1 ? rows * n : rows;
         default:
           return rows * n;

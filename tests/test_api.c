@@ -160,9 +160,9 @@ static void calls(void) {
   free(memory);
 
   perturb_lpgd_options lpgd = PERTURB_LPGD_OPTIONS_INIT;
-  EXPECT_STATUS(PERTURB_ERROR_UNSUPPORTED, perturb_lpgd(context, oracle, &lpgd, 1, theta, g, gradient));
-  EXPECT_STATUS(PERTURB_ERROR_UNSUPPORTED, perturb_imle(context, oracle, &noise, &lpgd, 1, theta, g, gradient));
-  EXPECT_STATUS(PERTURB_ERROR_UNSUPPORTED, perturb_spo_plus(context, oracle, 1, theta, target, &loss, gradient));
+  EXPECT_OK(perturb_lpgd(context, oracle, &lpgd, 1, theta, g, gradient));
+  EXPECT_OK(perturb_imle(context, oracle, &noise, &lpgd, 1, theta, g, gradient));
+  EXPECT_OK(perturb_spo_plus(context, oracle, 1, theta, target, &loss, gradient));
   perturb_oracle_destroy(oracle);
 
   perturb_grid_path_options grid = PERTURB_GRID_PATH_OPTIONS_INIT;

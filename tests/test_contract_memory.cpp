@@ -81,12 +81,6 @@ oracle_ptr one_of(size_t which) {
   return std::move(all[which]);
 }
 
-constexpr perturb_operation operation_of(entry_point entry) {
-  constexpr perturb_operation of[] = {PERTURB_OP_SOLVE, PERTURB_OP_SAMPLE,   PERTURB_OP_EXPECTATION,   PERTURB_OP_VJP,
-                                      PERTURB_OP_JVP,   PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_SAMPLE};
-  return of[static_cast<int>(entry)];
-}
-
 TEST(memory, everything_comes_back) {
   watching_allocator watch;
   {

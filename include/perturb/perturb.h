@@ -294,7 +294,7 @@ typedef enum perturb_operation {
   PERTURB_OP_SPO_PLUS
 } perturb_operation;
 
-/* The bytes of workspace that a call with these arguments uses, whichever optional outputs it is given. noise: NULL for SOLVE.
+/* The bytes of workspace that a call with these arguments uses, whichever optional outputs and options it is given. noise: NULL for SOLVE, LPGD, SPO_PLUS.
  * O(threads (n + m)) on a CPU context (O(threads n m) for the Jacobian, whose result is that large); never batch x samples x n. */
 PERTURB_API perturb_status perturb_workspace_size(const perturb_context* context, perturb_operation operation, const perturb_oracle* oracle,
                                                   const perturb_noise* noise, int64_t batch, size_t* bytes);
@@ -346,21 +346,43 @@ PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const
                                                  const float* theta, const float* target, float* loss, float* gradient, float* epsilon_gradient);
 
 /* ================================================================ LPGD and its family: re-solve on a shifted input
- * In this version the three calls return PERTURB_ERROR_UNSUPPORTED. */
+ * Gradients through a solver whose derivative is zero or undefined: solve again at an input that the loss has shifted, and subtract (Paulus et al.,
+ * "LPGD", ICML 2024). With costs c = theta when minimising, c = -theta when maximising, L(y, c) = <y, c>, a loss with gradient g at y*, and
+ *     y_tau = argmin_y <y, c + tau g> + (rho/2) ||y - y*||^2,      y^tau = argmin_y <y, c - tau g> + (rho/2) ||y - y*||^2,
+ * the gradients in c are  LOWER: (y_tau - y*)/tau,  UPPER: (y* - y^tau)/tau,  AVERAGE: (y_tau - y^tau)/(2 tau); in theta their sign follows.
+ * LOWER with rho = 0 is blackbox backpropagation (Vlastelica et al. 2020); UPPER with g the true costs is the perturbation-gradient loss's gradient
+ * (Gupta and Huang 2024); AVERAGE is Domke's two-sided difference (2010). docs/lpgd.md has all special cases.
+ * Inputs are fmaf(-+tau, g, theta), then fmaf(rho, y*, .); costs that fall below cost_floor are clamped there, and a grid with options.negative ERROR
+ * is UNSUPPORTED. With diagonal_factor != 1 the rule is applied as written above although a path's cost is not <y, c>. */
 typedef enum perturb_side { PERTURB_SIDE_LOWER = 0, PERTURB_SIDE_UPPER = 1, PERTURB_SIDE_AVERAGE = 2 } perturb_side;
 typedef struct perturb_lpgd_options {
   uint32_t struct_size;
-  float tau; /* > 0, finite */
-  float rho; /* >= 0, finite; adds (rho/2) ||y - y*||^2 to the shifted solves */
+  float tau;         /* > 0, finite; the step, in units of theta per unit of cotangent */
+  float rho;         /* >= 0, finite; the prox weight, in units of theta. LPGD only; UNSUPPORTED with diagonal_factor != 1 */
   perturb_side side;
+  int32_t relative;  /* 1: the step of a row is tau * ||theta||_2 / ||cotangent||_2 (AIMLE, Minervini et al. 2023), tau if a norm is 0; walls do not count */
 } perturb_lpgd_options;
+/* Defaults: tau 1, no prox term, lower, not relative. */
 #define PERTURB_LPGD_OPTIONS_INIT \
-  { (uint32_t)sizeof(perturb_lpgd_options), 1.0f, 0.0f, PERTURB_SIDE_LOWER }
+  { (uint32_t)sizeof(perturb_lpgd_options), 1.0f, 0.0f, PERTURB_SIDE_LOWER, 0 }
+
+/* gradient [batch, n] of a loss with gradient cotangent [batch, m] at y*(theta), m = n. options: NULL for the defaults. No noise: one solve for y* and one on
+ * each side that is asked for. For ranks ||y|| is constant and the prox term is -rho <y, y*>; for 0/1 solutions it is rho <y, 1/2 - y*>: the same solver serves. */
 PERTURB_API perturb_status perturb_lpgd(perturb_context* context, const perturb_oracle* oracle, const perturb_lpgd_options* options, int64_t batch,
                                         const float* theta, const float* cotangent, float* gradient);
+
+/* Implicit maximum likelihood (Niepert et al. 2021): the mean over samples of the same differences, with the same noise on both solves:
+ * LOWER, maximising: (1/(M tau)) sum_m y*(theta + eps Z_m) - y*(theta - tau g + eps Z_m). Their lambda is tau, and the result is divided by it.
+ * noise as everywhere (baseline is not used); as tau -> 0 with AVERAGE it tends to the VJP of y_eps. rho must be 0: UNSUPPORTED otherwise. */
 PERTURB_API perturb_status perturb_imle(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise,
                                         const perturb_lpgd_options* options, int64_t batch, const float* theta, const float* cotangent,
                                         float* gradient);
+
+/* The SPO+ loss (Elmachtoub and Grigas 2022) of predicted theta [batch, n] for the true theta_true [batch, n], a convex upper bound of the regret. With
+ * costs c^ and c as above, V(c) = min_y <y, c>:
+ *   loss [batch] or NULL:        -V(2 c^ - c) + 2 <c^, y*(c)> - V(c)      (>= 0; without the cost of an uncounted source, where clamped with clamped costs)
+ *   gradient [batch, n] or NULL: 2 (y*(c) - y*(2 c^ - c)) in c^; its negative in theta when maximising
+ * One output at least must be given. UNSUPPORTED with diagonal_factor != 1. */
 PERTURB_API perturb_status perturb_spo_plus(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta,
                                             const float* theta_true, float* loss, float* gradient);
 

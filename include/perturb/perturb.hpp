@@ -262,6 +262,52 @@ inline fenchel_young_result fenchel_young(context& context, const oracle& oracle
   return result;
 }
 
+// gradient [batch, n] of a loss with gradient cotangent [batch, m] at the hard solution, by re-solving (LPGD).
+inline void lpgd(context& context, const oracle& oracle, const perturb_lpgd_options& options, std::span<const float> theta,
+                 std::span<const float> cotangent, std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_lpgd(context.get(), oracle.get(), &options, batch, theta.data(), detail::data("cotangent", cotangent, batch, oracle.output_size()),
+                     detail::data("gradient", gradient, batch, oracle.input_size())));
+}
+inline std::vector<float> lpgd(context& context, const oracle& oracle, const perturb_lpgd_options& options, std::span<const float> theta,
+                               std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  lpgd(context, oracle, options, theta, cotangent, gradient);
+  return gradient;
+}
+
+// The same under noise (I-MLE).
+inline void imle(context& context, const oracle& oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
+                 std::span<const float> theta, std::span<const float> cotangent, std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_imle(context.get(), oracle.get(), &noise, &options, batch, theta.data(),
+                     detail::data("cotangent", cotangent, batch, oracle.output_size()),
+                     detail::data("gradient", gradient, batch, oracle.input_size())));
+}
+inline std::vector<float> imle(context& context, const oracle& oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
+                               std::span<const float> theta, std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  imle(context, oracle, noise, options, theta, cotangent, gradient);
+  return gradient;
+}
+
+// The SPO+ loss of a prediction theta of theta_true [batch, n]: loss [batch], gradient [batch, n]; one at least.
+inline void spo_plus(context& context, const oracle& oracle, std::span<const float> theta, std::span<const float> theta_true, std::span<float> loss,
+                     std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_spo_plus(context.get(), oracle.get(), batch, theta.data(), detail::data("theta_true", theta_true, batch, oracle.input_size()),
+                         detail::optional("loss", loss, batch), detail::optional("gradient", gradient, batch, oracle.input_size())));
+}
+struct spo_plus_result {
+  std::vector<float> loss, gradient;
+};
+inline spo_plus_result spo_plus(context& context, const oracle& oracle, std::span<const float> theta, std::span<const float> theta_true) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  spo_plus_result result{detail::make(context, batch, 1), detail::make(context, batch, oracle.input_size())};
+  spo_plus(context, oracle, theta, theta_true, result.loss, result.gradient);
+  return result;
+}
+
 }  // namespace cxx
 }  // namespace perturb
 #endif

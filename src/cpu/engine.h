@@ -42,8 +42,10 @@ class sampler {
   }
 
   PERTURB_INLINE void begin_call() { row_.begin_call(); }
-  PERTURB_NOINLINE void begin_row(int64_t b) {
-    row_.begin(b);
+  PERTURB_INLINE void begin_row(int64_t b) { begin_row(b, c_.theta + b * c_.n()); }
+  // With another theta than the call's.
+  PERTURB_NOINLINE void begin_row(int64_t b, const float* theta) {
+    row_.begin(b, theta);
     oracle_.begin_row();
   }
 

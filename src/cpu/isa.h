@@ -10,6 +10,7 @@
 #include "cpu/estimators/expectation.h"
 #include "cpu/estimators/fenchel_young.h"
 #include "cpu/estimators/jvp.h"
+#include "cpu/estimators/resolve.h"
 #include "cpu/estimators/solve.h"
 #include "cpu/estimators/vjp.h"
 #include "cpu/oracles/argmax.h"
@@ -44,7 +45,8 @@ struct isa_table {
 
   template <template <class> class Estimator, class F>
   static PERTURB_INLINE auto with_oracle(const call& c, F&& f) {
-    const bool enough = c.operation != PERTURB_OP_SOLVE && c.samples >= fewest_grouped_samples<Vec>;
+    const bool sampled = c.operation != PERTURB_OP_SOLVE && c.operation != PERTURB_OP_LPGD && c.operation != PERTURB_OP_SPO_PLUS;
+    const bool enough = sampled && c.samples >= fewest_grouped_samples<Vec>;
     switch (c.oracle->kind) {
       case oracle_kind::argmax: return choose<Estimator, argmax_oracle, argmax_oracle>(enough, f);
       case oracle_kind::top_k:
@@ -53,7 +55,7 @@ struct isa_table {
       case oracle_kind::rank: return choose<Estimator, rank_group, rank_single>(enough && rank_fits_group(c), f);
       case oracle_kind::grid_path: break;
     }
-    return choose<Estimator, grid_path_group, grid_path_single>(c.operation != PERTURB_OP_SOLVE && grid_path_fits_group(c), f);
+    return choose<Estimator, grid_path_group, grid_path_single>(sampled && grid_path_fits_group(c), f);
   }
 
   template <class F>
@@ -65,6 +67,9 @@ struct isa_table {
       case PERTURB_OP_JVP: return with_oracle<jvp_estimator>(c, f);
       case PERTURB_OP_JACOBIAN: return with_oracle<jacobian_estimator>(c, f);
       case PERTURB_OP_FENCHEL_YOUNG: return with_oracle<fenchel_young_estimator>(c, f);
+      case PERTURB_OP_LPGD:
+      case PERTURB_OP_IMLE:
+      case PERTURB_OP_SPO_PLUS: return with_oracle<resolve_estimator>(c, f);
       default: return with_oracle<solve_estimator>(c, f);
     }
   }
@@ -114,7 +119,7 @@ struct isa_table {
     single source;
     row.begin_call();
     for (int64_t p = first; p < last; ++p) {
-      if (p == first || p % c.samples == 0) row.begin(p / c.samples);
+      if (p == first || p % c.samples == 0) row.begin(p / c.samples, c.theta + p / c.samples * c.n());
       source.begin(c.keys, row.row, (uint32_t)(c.first_sample + p % c.samples));
       for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
         const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;

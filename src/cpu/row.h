@@ -51,10 +51,11 @@ struct row_view {
     }
   }
 
-  PERTURB_NOINLINE void begin(int64_t b_) {
+  // theta_: the row's, or what stands for it.
+  PERTURB_NOINLINE void begin(int64_t b_, const float* theta_) {
     b = b_;
     row = (uint32_t)(c.first_row + b);
-    theta = c.theta + b * c.n();
+    theta = theta_;
     double theta_low = HUGE_VAL, theta_high = -HUGE_VAL;
     for (int64_t i = 0; i < c.n(); ++i) {
       if (!counts(i)) continue;

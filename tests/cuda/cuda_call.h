@@ -27,7 +27,9 @@ struct arranged_call {
     valid.batch = batch;
     valid.n = n;
     valid.theta = memory.input(p.theta.data(), batch * n);
-    if (entry == entry_point::vjp) valid.extra = memory.input(p.cotangent.data(), batch * n);
+    if (entry == entry_point::vjp || entry == entry_point::lpgd || entry == entry_point::imle) valid.extra = memory.input(p.cotangent.data(), batch * n);
+    if (entry == entry_point::spo_plus) valid.extra = memory.input(p.theta_true.data(), batch * n);
+    if (entry == entry_point::lpgd || entry == entry_point::imle) valid.lpgd = make_lpgd(p.c, operation_of(entry));
     if (entry == entry_point::jvp) valid.extra = memory.input(p.tangent.data(), batch * n);
     if (entry == entry_point::fenchel_young) valid.extra = memory.input(p.target.data(), batch * n);
     widths = {n};
@@ -36,6 +38,7 @@ struct arranged_call {
     if (entry == entry_point::expectation) widths = {n, n, 1, 1};
     if (entry == entry_point::jacobian) widths = {n * n};
     if (entry == entry_point::fenchel_young) widths = {1, n, 1};
+    if (entry == entry_point::spo_plus) widths = {1, n};
     for (size_t o = 0; o < widths.size(); ++o) valid.output[o] = memory.output(batch * widths[o]);
   }
   arranged_call(const arranged_call&) = delete;
@@ -58,7 +61,6 @@ struct arranged_call {
 using host_call = arranged_call<host_memory>;
 using device_call = arranged_call<device_memory>;
 
-inline perturb_operation operation_of(entry_point entry) { return operations[static_cast<int>(entry)]; }  // noise_fill has none
 inline bool has(const prepared_case& p, entry_point entry) { return entry == entry_point::noise_fill || p.has(operation_of(entry)); }
 inline const char* name_of(entry_point entry) { return entry_names[static_cast<int>(entry)]; }
 

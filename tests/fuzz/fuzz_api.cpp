@@ -132,8 +132,8 @@ struct outputs {
   std::vector<float> all[4];
 };
 
-perturb_status call(int operation, perturb_context* context, const problem& p, const perturb_noise& noise, int64_t batch,
-                    const float* theta, const float* extra, outputs& out, int given) {
+perturb_status call(int operation, perturb_context* context, const problem& p, const perturb_noise& noise, const perturb_lpgd_options& lpgd,
+                    int64_t batch, const float* theta, const float* extra, outputs& out, int given) {
   float* o[4];
   for (int i = 0; i < 4; ++i) o[i] = i == 0 || (given >> i & 1) ? out.all[i].data() : nullptr;
   switch (operation) {
@@ -151,6 +151,12 @@ perturb_status call(int operation, perturb_context* context, const problem& p, c
       return perturb_jacobian(context, p.oracle, &noise, batch, theta, o[0]);
     case 6:
       return perturb_fenchel_young(context, p.oracle, &noise, batch, theta, extra, o[2], o[0], o[3]);
+    case 8:
+      return perturb_lpgd(context, p.oracle, &lpgd, batch, theta, extra, o[0]);
+    case 9:
+      return perturb_imle(context, p.oracle, &noise, &lpgd, batch, theta, extra, o[0]);
+    case 10:
+      return perturb_spo_plus(context, p.oracle, batch, theta, extra, o[2], o[0]);
     default:
       return perturb_noise_fill(context, &noise, batch, p.n, o[0]);
   }
@@ -164,8 +170,8 @@ void check_success(int operation, const problem& p, const perturb_noise& noise, 
       const bool may_be_infinite = !tame || (operation == 2 && noise.samples == 1);
       check(may_be_infinite || std::isfinite(value), "an output is infinite");
     }
-  if (operation == 6)
-    for (float loss : out.all[2]) check(holds_canary(loss) || loss >= 0, "a negative Fenchel-Young loss");
+  if (operation == 6 || operation == 10)
+    for (float loss : out.all[2]) check(holds_canary(loss) || loss >= 0, "a negative loss");
   if (operation > 2 || p.grid) return;
   const int64_t rows = operation == 1 ? batch * noise.samples : batch;
   const double total = p.kind == 0   ? 1
@@ -206,7 +212,13 @@ void one_run(const uint8_t* data, size_t size) {
   noise.sampling = static_cast<perturb_sampling>(in.one_in(60) ? in.byte() : 0);
   if (in.one_in(80)) noise.struct_size = in.word();
   if (in.one_in(80)) noise.epsilon = -1;
-  const int operation = in.byte() % 8;
+  perturb_lpgd_options lpgd = PERTURB_LPGD_OPTIONS_INIT;
+  lpgd.tau = in.one_in(40) ? 0.0f : epsilons[1 + in.byte() % 7];
+  lpgd.rho = in.one_in(2) ? 0.0f : epsilons[in.byte() % 8];
+  const int side = in.byte() % (in.one_in(60) ? 256 : 3);
+  std::memcpy(&lpgd.side, &side, sizeof side);
+  lpgd.relative = in.one_in(4);
+  const int operation = in.byte() % 11;
   const int64_t batch = in.one_in(60) ? in.between(-1, 0) : in.between(1, 3);
   const int64_t rows = batch > 0 ? batch : 0, M = noise.samples > 0 ? noise.samples : 1;
 
@@ -238,7 +250,7 @@ void one_run(const uint8_t* data, size_t size) {
         o->all[i].resize(sizes[i] + 1);  // never a null pointer
         for (float& value : o->all[i]) std::memcpy(&value, &canary, sizeof value);
       }
-    const perturb_status status = call(operation, context_with(1), p, noise, batch, theta.data(), extra.data(), first, given);
+    const perturb_status status = call(operation, context_with(1), p, noise, lpgd, batch, theta.data(), extra.data(), first, given);
     ++made_calls;
     succeeded_calls += status == PERTURB_OK;
     check(known(status) && status != PERTURB_ERROR_INTERNAL, "an unknown or internal status");
@@ -250,7 +262,7 @@ void one_run(const uint8_t* data, size_t size) {
         for (float value : first.all[i]) check(holds_canary(value), "an output was written by a call that failed");
     }
     const perturb_status again =
-        call(operation, context_with(1 + in.byte() % 3), p, noise, batch, theta.data(), extra.data(), second, given);
+        call(operation, context_with(1 + in.byte() % 3), p, noise, lpgd, batch, theta.data(), extra.data(), second, given);
     check(again == status, "another status with other threads");
     for (int i = 0; i < 4; ++i)
       check(sizes[i] == 0 || std::memcmp(first.all[i].data(), second.all[i].data(), sizes[i] * sizeof(float)) == 0,
