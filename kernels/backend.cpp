@@ -134,7 +134,8 @@ problem make_problem(const call& c, bool any_outputs) {
   p.k = o.k;
   p.samples = c.samples;
   p.descending = o.descending;
-  p.leave_one_out = c.leave_one_out;
+  p.baseline = c.baseline;
+  p.antithetic = c.antithetic;
   p.multiplicative = c.multiplicative;
   p.base = o.base;
   p.noise_sign = o.noise_sign();
@@ -290,7 +291,7 @@ class runner {
 
  private:
   cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind) const {
-    const bool plain = p.noise == distribution::normal && !p.multiplicative && !p.epsilon_per_item && !p.silent;
+    const bool plain = p.noise == distribution::normal && !p.antithetic && !p.multiplicative && !p.epsilon_per_item && !p.silent;
     const void* kernel = plain && s.plain[(int)kind] ? s.plain[(int)kind] : s.general[(int)kind];
     const size_t oracle_bytes = s.shared_bytes(p);
     const size_t count_bytes = ((size_t)p.m * 4 + 15) / 16 * 16;

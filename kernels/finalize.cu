@@ -42,17 +42,17 @@ __device__ void finalize_entry(const problem& p, int64_t row, int64_t i) {
       p.output[0][row * p.n + i] = bad        ? nan
                                    : a == 0.0 ? 0.0f
                                               : vjp_gradient(p.noise, state.vjp, words[i], words[p.n + i], words[2 * p.n + i], sum_of(words, p, 0), state.centre, p.samples,
-                                                             p.leave_one_out, a);
+                                                             p.baseline, a);
       return;
     }
     case PERTURB_OP_JVP:
       p.output[0][row * p.m + i] =
-          bad ? nan : jvp_derivative(state.jvp, words[i], words[p.m + i], words[2 * p.m + i], sum_of(words, p, 0), p.centre[row * p.m + i], p.samples, p.leave_one_out);
+          bad ? nan : jvp_derivative(state.jvp, words[i], words[p.m + i], words[2 * p.m + i], sum_of(words, p, 0), p.centre[row * p.m + i], p.samples, p.baseline);
       return;
     case PERTURB_OP_JACOBIAN: {
       const int64_t a = i / p.n, j = i % p.n;
       p.output[0][row * p.m * p.n + i] = bad ? nan
-                                             : jacobian_entry(words[a], words[p.m + j], words[p.m + p.n + i], p.centre[row * p.m + a], p.samples, p.leave_one_out,
+                                             : jacobian_entry(words[a], words[p.m + j], words[p.m + p.n + i], p.centre[row * p.m + a], p.samples, p.baseline,
                                                               inverse_amplitude(amplitude(j)));
       return;
     }

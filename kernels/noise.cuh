@@ -12,6 +12,12 @@ namespace perturb::cuda {
 struct device_isa {};
 using lane = scalar_lanes<device_isa>;
 
+// The words of a sample by its number, mirrored where sampling is antithetic.
+static __device__ __forceinline__ void words_of_sample(const problem& p, uint32_t row, uint32_t sample, uint32_t quad, uint32_t words[4]) {
+  philox<lane>(p.keys, quad, 0u, sample_counter_of(p.antithetic, sample), row, words);
+  if (p.antithetic) mirror_words<lane>(p.noise, mirror_mask<lane>(sample), words);
+}
+
 template <bool Plain>
 struct noise_source {
   // z of items 4 quad .. 4 quad + 3; items past the last have some value too.
@@ -21,7 +27,11 @@ struct noise_source {
       return;
     }
     uint32_t words[4];
-    philox<lane>(p.keys, quad, 0u, sample, row, words);
+    if (Plain) {
+      philox<lane>(p.keys, quad, 0u, sample, row, words);
+    } else {
+      words_of_sample(p, row, sample, quad, words);
+    }
     if (Plain || p.noise == distribution::normal) {
       noise_of_words<lane, distribution::normal>(words, z);
     } else if (p.noise == distribution::gumbel) {
@@ -57,7 +67,7 @@ struct noise_source {
 // S of four items, for any distribution.
 static __device__ __forceinline__ void score_quad(const problem& p, uint32_t row, uint32_t sample, uint32_t quad, float s[4]) {
   uint32_t words[4];
-  philox<lane>(p.keys, quad, 0u, sample, row, words);
+  words_of_sample(p, row, sample, quad, words);
   if (p.noise == distribution::normal) {
     scores_of_words<lane, distribution::normal>(words, s);
   } else if (p.noise == distribution::gumbel) {

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(pass_threads) weighted_scores(const __grid_con
     for (int64_t s = first + split; s < last; s += splits) {
       uint32_t words[4];
       float score[4];
-      philox<lane>(p.keys, (uint32_t)q, 0u, sample_counter(p, s), row_number, words);
+      words_of_sample(p, row_number, sample_counter(p, s), (uint32_t)q, words);
       scores_of_words<lane, D>(words, score);
       const float weight = weights[s];
 #pragma unroll

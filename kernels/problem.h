@@ -41,7 +41,9 @@ struct problem {
   oracle_kind oracle;
   int64_t n, m, k;
   int64_t samples;
-  bool descending, leave_one_out, multiplicative;
+  bool descending, multiplicative;
+  bool antithetic;  // samples 2 j and 2 j + 1 mirror each other
+  centring baseline;
   bool silent;  // z = 0 in every item: the unperturbed solution
   int32_t base;
   float noise_sign;

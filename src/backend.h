@@ -24,7 +24,8 @@ struct call {
 
   distribution noise = distribution::normal;
   bool multiplicative = false;
-  bool leave_one_out = false;
+  centring baseline = centring::none;
+  bool antithetic = false;
   float epsilon = 0.0f;
   const float* epsilon_per_item = nullptr;
   int64_t samples = 1;

@@ -194,8 +194,12 @@ perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n,
   if (kind == PERTURB_SUM_OF_GAMMA) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: SUM_OF_GAMMA is not in this version");
   if (mode == PERTURB_MULTIPLICATIVE && kind != PERTURB_NORMAL)
     return fail(PERTURB_ERROR_UNSUPPORTED, "noise.mode: MULTIPLICATIVE needs NORMAL noise, got distribution %d", kind);
-  if (sampling != PERTURB_SAMPLING_IID) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: only IID is in this version, got %d", sampling);
-  if (baseline == PERTURB_BASELINE_UNPERTURBED) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.baseline: UNPERTURBED is not in this version");
+  if (sampling == PERTURB_SAMPLING_LATIN) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: LATIN is not in this version");
+  if (sampling == PERTURB_SAMPLING_ANTITHETIC) {
+    if (noise->samples % 2 != 0) return invalid("%s: antithetic samples come in pairs; expected an even number, got %lld", "noise.samples", noise->samples);
+    if (noise->first_sample % 2 != 0)
+      return invalid("%s: antithetic samples come in pairs; expected an even number, got %lld", "noise.first_sample", noise->first_sample);
+  }
   if (noise->sum_of_gamma_k != 0 || noise->sum_of_gamma_terms != 0)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.sum_of_gamma_k, sum_of_gamma_terms: expected 0 unless the distribution is SUM_OF_GAMMA");
   if (noise->epsilon_per_item && on_host) {
@@ -207,7 +211,11 @@ perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n,
   }
   c.noise = (distribution)kind;
   c.multiplicative = mode == PERTURB_MULTIPLICATIVE;
-  c.leave_one_out = baseline == PERTURB_BASELINE_LEAVE_ONE_OUT;
+  c.antithetic = sampling == PERTURB_SAMPLING_ANTITHETIC;
+  // Not of antithetic samples: the others' mean depends on Z_m through the pair, which cancels a baseline already.
+  c.baseline = baseline == PERTURB_BASELINE_UNPERTURBED                                                ? centring::unperturbed
+               : baseline == PERTURB_BASELINE_LEAVE_ONE_OUT && noise->samples > 1 && !c.antithetic ? centring::leave_one_out
+                                                                                              : centring::none;
   c.epsilon = noise->epsilon;
   c.epsilon_per_item = noise->epsilon_per_item;
   c.samples = noise->samples;
@@ -293,6 +301,8 @@ perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
     const double squares = (double)(c.n() + 1) * (double)(c.n() + 1) * (double)c.samples;
     if (squares > 0x1p62) return fail(PERTURB_ERROR_UNSUPPORTED, "y_std_error: %" PRId64 " ranks of %" PRId64 " samples are too many for it", c.n(), c.samples);
   }
+  if (c.operation == PERTURB_OP_EXPECTATION && c.antithetic && (c.output[1] || c.output[3]))
+    return fail(PERTURB_ERROR_UNSUPPORTED, "%s: antithetic samples depend on each other, and their spread is no standard error; expected NULL", name.outputs[c.output[1] ? 1 : 3]);
   if (!on_host) return PERTURB_OK;  // the device looks at its arrays itself
 
   if (const perturb_status s = check_theta(c)) return s;

@@ -41,6 +41,7 @@ struct test_case {
   perturb_distribution distribution = PERTURB_NORMAL;
   perturb_mode mode = PERTURB_ADDITIVE;
   perturb_baseline baseline = PERTURB_BASELINE_LEAVE_ONE_OUT;
+  perturb_sampling sampling = PERTURB_SAMPLING_IID;
   float epsilon = 0.5f;
   bool per_item = false;  // with epsilon_per_item, every seventh entry 0
   bool quiet = false;     // with epsilon_per_item, 0 for all but one item that cannot matter much: ties survive the noise
@@ -51,6 +52,7 @@ struct test_case {
   bool is_grid() const { return oracle == oracle_kind::grid_path; }
   bool minimizes() const { return is_grid(); }                                    // sense MINIMIZE: noise is subtracted
   double fenchel_young_sign() const { return is_grid() || descending ? -1 : 1; }  // the loss is negated
+  bool has_std_errors() const { return sampling == PERTURB_SAMPLING_IID; }
   bool has_fenchel_young() const { return !is_grid() || diagonal_factor == 1; }
   bool has_jacobian() const { return n <= 200; }  // a choice of the tests: the result has n x n entries
 };
@@ -195,6 +197,7 @@ inline perturb_noise make_noise(const test_case& c, const std::vector<float>& fa
   perturb_noise noise = make_noise(c.distribution, c.epsilon, c.samples, c.seed);
   noise.mode = c.mode;
   noise.baseline = c.baseline;
+  noise.sampling = c.sampling;
   noise.epsilon_per_item = factors.empty() ? nullptr : factors.data();
   noise.first_row = c.first_row;
   noise.first_sample = c.first_sample;
@@ -426,6 +429,32 @@ inline std::vector<test_case> cases() {
   c.wall = walls::random_nan;
   c.per_item = true;
   list.add(c, "walls_nan_per_item");
+
+  // antithetic pairs and the unperturbed baseline: every distribution, every way of lying over lanes
+  for (int d = 0; d < 4; ++d)
+    for (perturb_baseline baseline : {PERTURB_BASELINE_LEAVE_ONE_OUT, PERTURB_BASELINE_NONE, PERTURB_BASELINE_UNPERTURBED}) {
+      test_case grid = list.grid_case(4, 5), large_grid = list.grid_case(33, 40);
+      large_grid.samples = 6;
+      for (test_case paired : {list.argmax_case(6), list.top_k_case(40, 11), list.rank_case(11, d % 2), list.rank_case(600), grid, large_grid}) {
+        if (paired.n > 500 && static_cast<int>(baseline) != d % 3) continue;
+        paired.distribution = static_cast<perturb_distribution>(d);
+        paired.baseline = baseline;
+        paired.first_sample = 2 * d;
+        paired.per_item = d == 1;
+        list.add(paired, "baseline" + std::to_string(baseline));
+        paired.sampling = PERTURB_SAMPLING_ANTITHETIC;
+        list.add(paired, "antithetic_baseline" + std::to_string(baseline));
+      }
+    }
+  c = list.argmax_case(6);
+  c.sampling = PERTURB_SAMPLING_ANTITHETIC;
+  c.samples = 2;
+  list.add(c, "one_pair");
+  c = list.argmax_case(6);
+  c.distribution = PERTURB_NORMAL;
+  c.mode = PERTURB_MULTIPLICATIVE;
+  c.sampling = PERTURB_SAMPLING_ANTITHETIC;
+  list.add(c, "antithetic");
 
   // grid paths
   constexpr perturb_connectivity connectivities[] = {PERTURB_CONNECT_4, PERTURB_CONNECT_8, PERTURB_CONNECT_8_NO_CORNER_CUTTING};

@@ -83,7 +83,8 @@ std::vector<float> run_rows(Memory& memory, perturb_context* context, const prep
       require(perturb_sample(context, oracle, &noise, rows, theta, output(M * n)));
       break;
     case PERTURB_OP_EXPECTATION: {
-      float *y = output(n), *y_error = output(n), *value = output(1), *value_error = output(1);
+      const bool errors = p.c.has_std_errors();
+      float *y = output(n), *y_error = errors ? output(n) : nullptr, *value = output(1), *value_error = errors ? output(1) : nullptr;
       require(perturb_expectation(context, oracle, &noise, rows, theta, y, y_error, value, value_error));
       break;
     }

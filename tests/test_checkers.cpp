@@ -216,7 +216,7 @@ made_up make_up(perturb_distribution d) {
 }
 reference::row_estimates estimates(const made_up& m, const test_case& as) {
   return reference::estimate(
-      {as, m.eps, m.none, nullptr, m.theta.data(), m.z.data(), m.y.data(), m.g.data(), m.u.data(), m.t.data(), true});
+      {as, m.eps, m.none, nullptr, m.theta.data(), m.z.data(), m.y.data(), nullptr, m.g.data(), m.u.data(), m.t.data(), true});
 }
 
 TEST(checkers, derivatives) {

@@ -97,11 +97,11 @@ TEST(contract, noise_fields) {
       {"mode", invalid, [&](perturb_noise& z) { out_of_range(z.mode, 2); }},
       {"sampling", invalid, [&](perturb_noise& z) { out_of_range(z.sampling, -1); }},
       {"sampling", invalid, [&](perturb_noise& z) { out_of_range(z.sampling, 3); }},
-      {"sampling", unsupported, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_ANTITHETIC; }},
+      {"samples", invalid, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_ANTITHETIC; }},  // 5 of them
+      {"first_sample", invalid, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_ANTITHETIC, z.samples = 4, z.first_sample = 1; }},
       {"sampling", unsupported, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_LATIN; }},
       {"baseline", invalid, [&](perturb_noise& z) { out_of_range(z.baseline, -1); }},
       {"baseline", invalid, [&](perturb_noise& z) { out_of_range(z.baseline, 3); }},
-      {"baseline", unsupported, [](perturb_noise& z) { z.baseline = PERTURB_BASELINE_UNPERTURBED; }},
       {"epsilon", number, [](perturb_noise& z) { z.epsilon = -1; }},
       {"epsilon", number, [](perturb_noise& z) { z.epsilon = -1e-30f; }},
       {"epsilon", number, [](perturb_noise& z) { z.epsilon = not_a_number; }},

@@ -249,15 +249,17 @@ typedef enum perturb_mode {
 
 typedef enum perturb_sampling {
   PERTURB_SAMPLING_IID = 0,
-  PERTURB_SAMPLING_ANTITHETIC = 1, /* in this version: PERTURB_ERROR_UNSUPPORTED */
+  PERTURB_SAMPLING_ANTITHETIC = 1, /* samples 2j and 2j+1 mirror each other: Z and -Z; Gumbel: u and 1-u. samples and first_sample must be
+                                      even. Standard errors are UNSUPPORTED: samples depend on each other */
   PERTURB_SAMPLING_LATIN = 2       /* in this version: PERTURB_ERROR_UNSUPPORTED */
 } perturb_sampling;
 
-/* What is subtracted in VJP, JVP and Jacobian. Neither choice biases the estimate. */
+/* What is subtracted in VJP, JVP and Jacobian. No choice biases the estimate. */
 typedef enum perturb_baseline {
-  PERTURB_BASELINE_LEAVE_ONE_OUT = 0, /* each sample's baseline is the mean of the others: (1/(M-1)) sum (r_m - r_bar) S_m; none at M = 1 */
+  PERTURB_BASELINE_LEAVE_ONE_OUT = 0, /* each sample's baseline is the mean of the others: (1/(M-1)) sum (r_m - r_bar) S_m; none at M = 1.
+                                         Antithetic: as NONE; the pair cancels a baseline, and r_bar, which is not independent of Z_m, would bias */
   PERTURB_BASELINE_NONE = 1,          /* (1/M) sum r_m S_m */
-  PERTURB_BASELINE_UNPERTURBED = 2    /* in this version: PERTURB_ERROR_UNSUPPORTED */
+  PERTURB_BASELINE_UNPERTURBED = 2    /* (1/M) sum (r_m - r(y*(theta))) S_m: for one sample, or an epsilon so small that most y_m are y*(theta) */
 } perturb_baseline;
 
 typedef struct perturb_noise {
@@ -323,7 +325,7 @@ PERTURB_API perturb_status perturb_expectation(perturb_context* context, const p
                                                const float* theta, float* y_mean, float* y_std_error, float* value, float* value_std_error);
 
 /* gradient [batch, n] = J^T g for a cotangent g [batch, m] of y_eps, J = d y_eps / d theta:
- * sigma/(eps_i D) sum_m (<g, y_m> - b) S_m,i, with D = M - 1 and b the mean (leave-one-out) or D = M and b = 0 (Berthet eq. 5). */
+ * sigma/(eps_i D) sum_m (<g, y_m> - b) S_m,i, with D and b by the baseline: M - 1 and the mean (leave-one-out), M and 0 (none), M and <g, y*(theta)> (unperturbed) (Berthet eq. 5). */
 PERTURB_API perturb_status perturb_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                        const float* theta, const float* cotangent, float* gradient);
 

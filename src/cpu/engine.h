@@ -57,7 +57,7 @@ class sampler {
   PERTURB_NOINLINE void solve(int64_t first, bool silent) {
     first_ = first;
     silent_ = silent;
-    if (!silent) source_.begin(c_.keys, row_.row, (uint32_t)(c_.first_sample + first));
+    if (!silent) source_.begin(c_.keys, c_.antithetic, row_.row, (uint32_t)(c_.first_sample + first));
     oracle_.begin_group();
     for (int64_t i0 = 0; i0 < c_.n(); i0 += item_block) {
       const int64_t count = c_.n() - i0 < item_block ? c_.n() - i0 : item_block;
@@ -110,7 +110,9 @@ class sampler {
     with_distribution(c_.noise, [&](auto d) {
       uint32_t words[4];
       float values[4];
-      philox<scalar>(c_.keys, (uint32_t)(item >> 2), 0u, (uint32_t)(c_.first_sample + first_ + lane), row_.row, words);
+      const uint32_t sample = (uint32_t)(c_.first_sample + first_ + lane);
+      philox<scalar>(c_.keys, (uint32_t)(item >> 2), 0u, sample_counter_of(c_.antithetic, sample), row_.row, words);
+      if (c_.antithetic) mirror_words<scalar>(decltype(d)::value, mirror_mask<scalar>(sample), words);
       noise_of_words<scalar, decltype(d)::value>(words, values);
       z = values[item & 3];
     });

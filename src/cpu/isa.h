@@ -106,7 +106,7 @@ struct isa_table {
   static void noise_fill(const call& c, int64_t n, int64_t first, int64_t last, float* z) {
     single source;
     for (int64_t p = first; p < last; ++p) {
-      source.begin(c.keys, (uint32_t)(c.first_row + p / c.samples), (uint32_t)(c.first_sample + p % c.samples));
+      source.begin(c.keys, c.antithetic, (uint32_t)(c.first_row + p / c.samples), (uint32_t)(c.first_sample + p % c.samples));
       with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(0, n, z + p * n); });
     }
   }
@@ -120,7 +120,7 @@ struct isa_table {
     row.begin_call();
     for (int64_t p = first; p < last; ++p) {
       if (p == first || p % c.samples == 0) row.begin(p / c.samples, c.theta + p / c.samples * c.n());
-      source.begin(c.keys, row.row, (uint32_t)(c.first_sample + p % c.samples));
+      source.begin(c.keys, c.antithetic, row.row, (uint32_t)(c.first_sample + p % c.samples));
       for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
         const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
         with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(i0, count, z); });

@@ -47,11 +47,16 @@ struct samples_over_lanes {
   const philox_keys* keys;
   uint32_t row;
   philox_group<V> group;
+  bool antithetic;
+  typename V::u32 mirrored;  // lanes whose words are mirrored
 
-  void begin(const philox_keys& k, uint32_t r, uint32_t first_sample) {
+  void begin(const philox_keys& k, bool antithetic_, uint32_t r, uint32_t first_sample) {
     keys = &k;
     row = r;
-    group = make_philox_group<V>(k, V::add(V::set1(first_sample), V::iota()), 0);
+    antithetic = antithetic_;
+    const typename V::u32 sample = V::add(V::set1(first_sample), V::iota());
+    mirrored = mirror_mask<V>(sample);
+    group = make_philox_group<V>(k, antithetic ? V::template shift_right<1>(sample) : sample, 0);
   }
 
   // Items [first, first + items), first a multiple of 4; writes whole quads.
@@ -61,6 +66,7 @@ struct samples_over_lanes {
       typename V::u32 words[4];
       typename V::f32 values[4];
       philox<V>(*keys, group, row, (uint32_t)((first + i) >> 2), words);
+      if (antithetic) mirror_words<V>(D, mirrored, words);
       values_of_words<V, D, W>(words, values);
       for (int j = 0; j < 4; ++j) V::store(out + (i + j) * count, values[j]);
     }
@@ -74,12 +80,13 @@ struct items_over_lanes {
   static constexpr int count = 1;
 
   const philox_keys* keys;
-  uint32_t row, sample;
+  uint32_t row, sample, mirrored;
 
-  void begin(const philox_keys& k, uint32_t r, uint32_t s) {
+  void begin(const philox_keys& k, bool antithetic, uint32_t r, uint32_t s) {
     keys = &k;
     row = r;
-    sample = s;
+    sample = sample_counter_of(antithetic, s);
+    mirrored = antithetic ? mirror_mask<scalar_lanes<typename Vector::isa>>(s) : 0u;
   }
 
   // As above; writes exactly `items` values.
@@ -91,6 +98,7 @@ struct items_over_lanes {
       typename Vector::f32 values[4];
       const typename Vector::u32 quads = Vector::add(Vector::set1((uint32_t)((first + i) >> 2)), Vector::iota());
       philox<Vector>(*keys, quads, Vector::set1(0u), Vector::set1(sample), Vector::set1(row), words);
+      if (mirrored) mirror_words<Vector>(D, Vector::set1(mirrored), words);
       values_of_words<Vector, D, W>(words, values);
       float parts[4][L];
       for (int j = 0; j < 4; ++j) Vector::store(parts[j], values[j]);

@@ -156,6 +156,26 @@ PERTURB_INLINE void scores_of_words(const typename V::u32 w[4], typename V::f32 
   }
 }
 
+// The words of the mirrored sample of an antithetic pair: u becomes 1 - u, which negates z but for Gumbel noise. Normal: the angle turns by
+// pi. Exact, bit for bit.
+template <class V>
+PERTURB_INLINE void mirror_words(distribution d, typename V::u32 mask, typename V::u32 w[4]) {
+  if (d == distribution::normal) {
+    const typename V::u32 half_turn = V::bit_and(mask, V::set1(0x80000000u));
+    w[1] = V::bit_xor(w[1], half_turn);
+    w[3] = V::bit_xor(w[3], half_turn);
+  } else {
+    for (int j = 0; j < 4; ++j) w[j] = V::bit_xor(w[j], mask);
+  }
+}
+
+// How samples become Philox counters. Antithetic: samples 2 j and 2 j + 1 have counter j, and the odd one mirrors its words.
+static PERTURB_INLINE uint32_t sample_counter_of(bool antithetic, uint32_t sample) { return antithetic ? sample >> 1 : sample; }
+template <class V>
+PERTURB_INLINE typename V::u32 mirror_mask(typename V::u32 sample) {
+  return V::sub(V::set1(0u), V::bit_and(sample, V::set1(1u)));
+}
+
 // exp(a) for a clamped to [-86, 88]: 2^k P(r), a = k ln 2 + r; relative error of P 3.2e-9 before rounding.
 template <class V>
 PERTURB_INLINE typename V::f32 exponential_function(typename V::f32 a) {

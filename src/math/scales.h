@@ -108,6 +108,10 @@ static PERTURB_INLINE double derivative_amplitude(bool multiplicative, float amp
   return multiplicative ? (double)amplitude * (double)theta : (double)amplitude;
 }
 
+// What is subtracted from the r_m that multiply noise scores, and by what the sum is divided (from perturb_baseline, samples and sampling):
+// nothing, M; the mean, M - 1; the unperturbed r, M.
+enum class centring : int { none, leave_one_out, unperturbed };
+
 static PERTURB_INLINE float finite_float(double x) { return (float)(x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x); }
 
 // ---------------------------------------------------------------- expectation
@@ -178,12 +182,13 @@ static PERTURB_INLINE double vjp_weight_scale(distribution noise, const vjp_scal
 
 // high, low, plain: the limbs' sums of one item; moved: sum of r_m - r(y*); centre: r(y*); amplitude: derivative_amplitude, not 0.
 static PERTURB_INLINE float vjp_gradient(distribution noise, const vjp_scales& s, int64_t high, int64_t low, int64_t plain, int128 moved, int64_t centre, int64_t samples,
-                                         bool leave_one_out, double amplitude) {
+                                         centring baseline, double amplitude) {
   const int b = score_bits(noise);
   const double m = (double)samples, mean = (double)moved / m;
   const double products = (double)(((int128)high << limb_bits) + low) * power_of_two(-s.weight_exponent + b - 2 * limb_bits);
   const double scores = (double)plain * power_of_two(b - limb_bits);
-  const double total = leave_one_out && samples > 1 ? (products - mean * scores) / (m - 1.0) : (products + (double)centre * scores) / m;
+  const double centred = baseline == centring::none ? products + (double)centre * scores : baseline == centring::unperturbed ? products : products - mean * scores;
+  const double total = centred / (baseline == centring::leave_one_out ? m - 1.0 : m);
   return finite_float(total * power_of_two(-s.cotangent_exponent) / amplitude);
 }
 
@@ -203,22 +208,32 @@ static PERTURB_INLINE int jvp_chain_exponent(distribution noise, double directio
   return scale_exponent(direction_sum * (double)(1 << score_bits(noise)), 51);
 }
 
+// raw: the sum of products; centred: of (y - y*) times the factor; mean_part: what the mean of y - y* takes from it.
+static PERTURB_INLINE double baseline_total(centring baseline, double raw, double centred, double mean_part, double m) {
+  switch (baseline) {
+    case centring::none: return raw / m;
+    case centring::unperturbed: return centred / m;
+    case centring::leave_one_out: break;
+  }
+  return (centred - mean_part) / (m - 1.0);
+}
+
 // count: sum of y; high, low: sums of y times the halves of the chain; chain: sum of the chain; centre: y*.
-static PERTURB_INLINE float jvp_derivative(const jvp_scales& s, int64_t count, int64_t high, int64_t low, int128 chain, int64_t centre, int64_t samples, bool leave_one_out) {
+static PERTURB_INLINE float jvp_derivative(const jvp_scales& s, int64_t count, int64_t high, int64_t low, int128 chain, int64_t centre, int64_t samples, centring baseline) {
   const double m = (double)samples;
   const int128 products = ((int128)high << chain_half_bits) + low;
   const double centred = (double)(products - chain * centre);
   const double moved = (double)((int128)count - (int128)samples * centre);
-  const double total = leave_one_out && samples > 1 ? (centred - moved * ((double)chain / m)) / (m - 1.0) : (double)products / m;
+  const double total = baseline_total(baseline, (double)products, centred, moved * ((double)chain / m), m);
   return finite_float(total * power_of_two(-s.chain_exponent - s.direction_exponent));
 }
 
 // products: sum of y_i S_j; scores: sum of S_j; inverse: inverse_amplitude of item j.
-static PERTURB_INLINE float jacobian_entry(int64_t count, int64_t scores, int64_t products, int64_t centre, int64_t samples, bool leave_one_out, double inverse) {
+static PERTURB_INLINE float jacobian_entry(int64_t count, int64_t scores, int64_t products, int64_t centre, int64_t samples, centring baseline, double inverse) {
   const double m = (double)samples;
   const double moved = (double)((int128)count - (int128)samples * centre);
   const double centred = (double)((int128)products - (int128)scores * centre);
-  const double total = leave_one_out && samples > 1 ? (centred - moved * ((double)scores / m)) / (m - 1.0) : (double)products / m;
+  const double total = baseline_total(baseline, (double)products, centred, moved * ((double)scores / m), m);
   return finite_float(total * power_of_two(-jacobian_score_bits) * inverse);
 }
 

@@ -40,6 +40,7 @@ struct arranged_call {
     if (entry == entry_point::fenchel_young) widths = {1, n, 1};
     if (entry == entry_point::spo_plus) widths = {1, n};
     for (size_t o = 0; o < widths.size(); ++o) valid.output[o] = memory.output(batch * widths[o]);
+    if (entry == entry_point::expectation && !p.c.has_std_errors()) valid.output[1] = valid.output[3] = nullptr;
   }
   arranged_call(const arranged_call&) = delete;
   arranged_call& operator=(const arranged_call&) = delete;

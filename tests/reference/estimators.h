@@ -25,7 +25,7 @@ struct row_inputs {
   const std::vector<float>& eps;      // eps_i, from item_epsilons()
   const std::vector<float>& factors;  // epsilon_per_item or empty
   const grid* map = nullptr;          // grids only
-  const float *theta, *z, *y, *cotangent, *tangent, *target;
+  const float *theta, *z, *y, *star, *cotangent, *tangent, *target;  // star: the solution without noise
   bool with_jacobian = false;
 };
 
@@ -34,8 +34,8 @@ inline row_estimates estimate(const row_inputs& in) {
   const test_case& c = in.c;
   const size_t n = c.n, samples = c.samples;
   const double count = static_cast<double>(samples);
-  const bool leave_one_out = c.baseline == PERTURB_BASELINE_LEAVE_ONE_OUT && samples > 1;
-  const double divisor = leave_one_out ? count - 1 : count;
+  const bool mean_baseline = c.baseline == PERTURB_BASELINE_LEAVE_ONE_OUT && samples > 1 && c.sampling == PERTURB_SAMPLING_IID;
+  const double divisor = mean_baseline ? count - 1 : count;
   const double sigma = c.minimizes() && c.mode == PERTURB_ADDITIVE ? -1 : 1;
   const bool multiplicative = c.mode == PERTURB_MULTIPLICATIVE;
   row_estimates out;
@@ -122,28 +122,27 @@ inline row_estimates estimate(const row_inputs& in) {
   out.value_std_error.scale[0] = samples == 1 ? 1 : out.value_std_error.value[0] + mean_scale / std::sqrt(count);
 
   // Derivatives.
-  double r_mean = 0, w_mean = 0;
-  for (size_t m = 0; m < samples; ++m) {
-    r_mean += r[m] / count;
-    w_mean += w[m] / count;
-  }
-  if (!leave_one_out) r_mean = w_mean = 0;
+  const bool unperturbed = c.baseline == PERTURB_BASELINE_UNPERTURBED;
+  double r_mean = 0;
+  for (size_t m = 0; m < samples && mean_baseline; ++m) r_mean += r[m] / count;
+  for (size_t i = 0; i < n && unperturbed; ++i) r_mean += static_cast<double>(in.cotangent[i]) * in.star[i];
+  const auto baseline_of = [&](size_t i) { return mean_baseline ? out.y_mean.value[i] : unperturbed ? in.star[i] : 0.0; };
   out.vjp = out.jvp = quantity(n);
   for (size_t m = 0; m < samples; ++m) {
     for (size_t i = 0; i < n; ++i) {
       const double S = score(c.distribution, in.z[m * n + i]);
       out.vjp.value[i] += sigma * (r[m] - r_mean) * S * inverse[i] / divisor;
       out.vjp.scale[i] += r_scale[m] * std::max(1.0, std::abs(S)) * std::abs(inverse[i]) / divisor;
-      const double b = leave_one_out ? out.y_mean.value[i] : 0;
+      const double b = baseline_of(i);
       out.jvp.value[i] += sigma * (in.y[m * n + i] - b) * w[m] / divisor;
-      out.jvp.scale[i] += std::max({static_cast<double>(in.y[m * n + i]), out.y_mean.value[i], 1e-6}) * w_scale[m] / divisor;
+      out.jvp.scale[i] += std::max({static_cast<double>(in.y[m * n + i]), out.y_mean.value[i], b, 1e-6}) * w_scale[m] / divisor;
     }
   }
   if (in.with_jacobian) {
     out.jacobian = quantity(n * n);
     for (size_t m = 0; m < samples; ++m)
       for (size_t i = 0; i < n; ++i) {
-        const double b = leave_one_out ? out.y_mean.value[i] : 0, y = in.y[m * n + i];
+        const double b = baseline_of(i), y = in.y[m * n + i];
         for (size_t j = 0; j < n; ++j) {
           const double S = score(c.distribution, in.z[m * n + j]);
           out.jacobian.value[i * n + j] += sigma * (y - b) * S * inverse[j] / divisor;

@@ -77,7 +77,7 @@ struct jvp_estimator {
     const call& c = sampler.problem();
     float* derivative = c.output[0] + sum.b * c.m();
     for (int64_t i = 0; i < c.m(); ++i)
-      derivative[i] = jvp_derivative(scales_, sum.words[i], sum.words[c.m() + i], sum.words[2 * c.m() + i], sum.sums[0], centre_[i], c.samples, c.leave_one_out);
+      derivative[i] = jvp_derivative(scales_, sum.words[i], sum.words[c.m() + i], sum.words[2 * c.m() + i], sum.sums[0], centre_[i], c.samples, c.baseline);
   }
 
  private:
@@ -148,7 +148,7 @@ struct jacobian_estimator {
     float* jacobian = c.output[0] + sum.b * c.m() * n;
     for (int64_t i = 0; i < c.m(); ++i)
       for (int64_t j = 0; j < n; ++j)
-        jacobian[i * n + j] = jacobian_entry(sum.words[i], sum.words[c.m() + j], sum.words[c.m() + n + i * n + j], centre_[i], c.samples, c.leave_one_out,
+        jacobian[i * n + j] = jacobian_entry(sum.words[i], sum.words[c.m() + j], sum.words[c.m() + n + i * n + j], centre_[i], c.samples, c.baseline,
                                              inverse_amplitude(sampler.row().derivative_amplitude(j)));
   }
 

@@ -97,7 +97,7 @@ struct vjp_estimator {
       const double amplitude = sampler.row().derivative_amplitude(i);
       gradient[i] = amplitude == 0.0 ? 0.0f
                                      : vjp_gradient(c.noise, scales_, sum.words[i], sum.words[c.n() + i], sum.words[2 * c.n() + i], sum.sums[0], centre_, c.samples,
-                                                    c.leave_one_out, amplitude);
+                                                    c.baseline, amplitude);
     }
   }
 
@@ -117,7 +117,7 @@ struct vjp_estimator {
     if constexpr (Sampler::lanes == 1) {
       for (int64_t m = 0; m < samples; ++m) {
         auto source = sampler.source();
-        source.begin(c.keys, sampler.row().row, (uint32_t)(c.first_sample + m0 + m));
+        source.begin(c.keys, c.antithetic, sampler.row().row, (uint32_t)(c.first_sample + m0 + m));
         for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
           const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
           source.template fill<D, wanted::score>(i0, count, scores_);
@@ -134,8 +134,9 @@ struct vjp_estimator {
     } else {
       const int groups = (int)((samples + Sampler::lanes - 1) / Sampler::lanes);
       philox_group<V> group[chunk_groups];
-      for (int g = 0; g < groups; ++g)
-        group[g] = make_philox_group<V>(c.keys, V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()), 0);
+      const auto sample_of = [&](int g) { return V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()); };
+      for (int g = 0; g < groups; ++g) group[g] = make_philox_group<V>(c.keys, c.antithetic ? V::template shift_right<1>(sample_of(g)) : sample_of(g), 0);
+      const typename V::u32 mirrored = mirror_mask<V>(sample_of(0));  // of every group: they have an even number of lanes
       for (int64_t m = samples; m < groups * Sampler::lanes; ++m) weights_[m] = 0.0f;
       const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Sampler::lanes)));  // lanes of the last group
       const uint32_t magic_total = (uint32_t)groups * limb_magic_bits;
@@ -146,6 +147,7 @@ struct vjp_estimator {
           typename V::u32 bits[4];
           typename V::f32 score[4];
           philox<V>(c.keys, group[g], sampler.row().row, (uint32_t)(i0 >> 2), bits);
+          if (c.antithetic) mirror_words<V>(D, mirrored, bits);
           scores_of_words<V, D>(bits, score);
           if (g == groups - 1)
             for (int j = 0; j < 4; ++j) score[j] = V::select(present, score[j], V::set1(0.0f));
