@@ -8,6 +8,7 @@
 
 #include "cuda_backend.h"
 #include "error.h"
+#include "kernels/device.h"
 #include "kernels/dispatch.h"
 #include "kernels/launch.h"
 #include "kernels/passes.h"
@@ -18,70 +19,9 @@ namespace {
 
 using namespace cuda;
 
-constexpr size_t alignment = 256;
 constexpr int64_t slice_bytes = 4 << 20;      // of a slice of rows' memory, where more than one row fits
 constexpr int64_t scratch_limit = 256 << 20;  // of all blocks that keep a problem in global memory
 constexpr size_t default_shared_bytes = (48 << 10) - static_shared_bytes;  // without opting in
-
-// ---------------------------------------------------------------- errors
-
-// After these no call on the device works until the process ends.
-bool is_sticky(cudaError_t error) {
-  switch (error) {
-    case cudaErrorIllegalAddress:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorInvalidAddressSpace:
-    case cudaErrorInvalidPc:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorHardwareStackError:
-    case cudaErrorLaunchFailure:
-    case cudaErrorLaunchTimeout:
-    case cudaErrorAssert:
-    case cudaErrorECCUncorrectable: return true;
-    default: return false;
-  }
-}
-
-perturb_status cuda_fail(cudaError_t error, const char* what) {
-  (void)cudaGetLastError();  // reported here: not left for the caller's next check
-  switch (error) {
-    case cudaErrorMemoryAllocation: return fail(PERTURB_ERROR_OUT_OF_MEMORY, "%s: %s", what, cudaGetErrorString(error));
-    case cudaErrorNoDevice:
-    case cudaErrorInsufficientDriver:
-    case cudaErrorInvalidDevice:
-    case cudaErrorDevicesUnavailable:
-    case cudaErrorInitializationError:
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorUnsupportedPtxVersion:
-      return fail(PERTURB_ERROR_BACKEND_UNAVAILABLE, "%s: %s (%s)", what, cudaGetErrorString(error), cudaGetErrorName(error));
-    default: break;
-  }
-  return fail(PERTURB_ERROR_CUDA, "%s: %s (%s)%s", what, cudaGetErrorString(error), cudaGetErrorName(error),
-              is_sticky(error) ? "; a kernel failed before, the device is lost to this process" : "; the context can be used again");
-}
-
-// The context's device is current in this scope.
-class device_scope {
- public:
-  explicit device_scope(int ordinal) {
-    error_ = cudaGetDevice(&before_);
-    if (error_ == cudaSuccess && before_ != ordinal) {
-      error_ = cudaSetDevice(ordinal);
-      changed_ = error_ == cudaSuccess;
-    }
-  }
-  ~device_scope() {
-    if (changed_) (void)cudaSetDevice(before_);
-  }
-  device_scope(const device_scope&) = delete;
-  device_scope& operator=(const device_scope&) = delete;
-  cudaError_t error() const { return error_; }
-
- private:
-  int before_ = 0;
-  bool changed_ = false;
-  cudaError_t error_;
-};
 
 // ---------------------------------------------------------------- grids
 
@@ -147,6 +87,7 @@ problem make_problem(const call& c, bool any_outputs) {
   p.first_sample = (uint32_t)c.first_sample;
   p.keys = c.keys;
   p.resolve = c.resolve;
+  p.part = c.part;
   p.theta = c.theta;
   p.operand = c.operand;
   for (int i = 0; i < 4; ++i) p.output[i] = any_outputs ? &any : c.output[i];
@@ -167,7 +108,7 @@ problem make_problem(const call& c, bool any_outputs) {
 
 int64_t item_words(const problem& p) {
   switch (p.operation) {
-    case PERTURB_OP_EXPECTATION: return p.output[1] && p.oracle == oracle_kind::rank ? 2 * p.m : p.m;
+    case PERTURB_OP_EXPECTATION: return (p.output[1] || p.part != call_part::whole) && p.oracle == oracle_kind::rank ? 2 * p.m : p.m;
     case PERTURB_OP_VJP: return 3 * p.n;
     case PERTURB_OP_JVP: return 3 * p.m;
     case PERTURB_OP_JACOBIAN: return p.m + p.n + p.m * p.n;
@@ -200,18 +141,18 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
   p.words_per_row = item_words(p) + (item_words(p) > 0 ? sum_words : 0);
   const int64_t solved = resolves(p.operation) ? 2 * rows : rows;
   memory.take(p.state, solved);
-  memory.take(p.words, solved * p.words_per_row);
+  if (p.part == call_part::whole) memory.take(p.words, solved * p.words_per_row);  // else an accumulator's
   if (resolves(p.operation)) {
     memory.take(p.shifted, solved * p.n);
     memory.take(p.tau, rows);
   }
   if (p.operation == PERTURB_OP_VJP) {
     memory.take(p.cotangent, rows * p.m);
-    memory.take(p.weights, rows * p.samples);
+    if (p.part != call_part::results) memory.take(p.weights, rows * p.samples);
   }
   if (p.operation == PERTURB_OP_JVP) {
     memory.take(p.direction, rows * p.n);
-    memory.take(p.chains, rows * p.samples);
+    if (p.part != call_part::results) memory.take(p.chains, rows * p.samples);
   }
   if (p.operation == PERTURB_OP_JVP || p.operation == PERTURB_OP_JACOBIAN || p.operation == PERTURB_OP_LPGD) memory.take(p.centre, rows * p.m);
   if (p.oracle == oracle_kind::rank && p.n <= rank_packed_limit) {
@@ -399,8 +340,9 @@ cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y
   if (resolves(p.operation)) return resolve_slice(run, p);
   const size_t y_bytes = (size_t)(p.rows * p.m) * sizeof(int32_t);
   PERTURB_CUDA_TRY(run.pass(launch_prepare, p));
-  if (p.grid.refuse_negative) PERTURB_CUDA_TRY(run.pass(launch_refuse_negative, p));
-  PERTURB_CUDA_TRY(run.clear(p.words, (size_t)(p.rows * p.words_per_row) * sizeof(int64_t)));
+  if (p.grid.refuse_negative && p.part != call_part::results) PERTURB_CUDA_TRY(run.pass(launch_refuse_negative, p));
+  if (p.part == call_part::whole) PERTURB_CUDA_TRY(run.clear(p.words, (size_t)(p.rows * p.words_per_row) * sizeof(int64_t)));
+  const bool sums = p.part != call_part::results;
   switch (p.operation) {
     case PERTURB_OP_SOLVE:
     case PERTURB_OP_SAMPLE:
@@ -415,6 +357,7 @@ cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y
       break;
     case PERTURB_OP_EXPECTATION: {
       const bool values = p.output[2] || p.output[3];
+      if (!sums) break;
       if (p.output[3]) PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::value));
       const bool squares = p.output[1] && p.oracle == oracle_kind::rank;
       PERTURB_CUDA_TRY(run.solve(p, values || squares ? estimator_kind::value : estimator_kind::count, 0, p.samples));
@@ -422,12 +365,14 @@ cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y
     }
     case PERTURB_OP_VJP:
       PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::inner));
+      if (!sums) break;
       PERTURB_CUDA_TRY(run.solve(p, estimator_kind::inner, 0, p.samples));
       PERTURB_CUDA_TRY(run.pass(launch_weighted_scores, p));
       break;
     case PERTURB_OP_JVP:
     case PERTURB_OP_JACOBIAN:
       PERTURB_CUDA_TRY(solve_centre(run, p));
+      if (!sums) break;
       if (p.operation == PERTURB_OP_JVP) {
         PERTURB_CUDA_TRY(run.pass(launch_chains, p));
         PERTURB_CUDA_TRY(run.solve(p, estimator_kind::scaled, 0, p.samples));
@@ -443,9 +388,11 @@ cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y
         PERTURB_CUDA_TRY(run.pass(launch_products, p));
       }
       break;
-    default: PERTURB_CUDA_TRY(run.solve(p, estimator_kind::fenchel_young, 0, p.samples)); break;
+    default:
+      if (sums) PERTURB_CUDA_TRY(run.solve(p, estimator_kind::fenchel_young, 0, p.samples));
+      break;
   }
-  return run.pass(launch_finalize, p);
+  return p.part == call_part::sums ? cudaSuccess : run.pass(launch_finalize, p);
 }
 
 cudaError_t run_call(const cuda_device& device, const call& c, const schedule& plan, unsigned char* memory, const uint8_t* masks) {
@@ -465,6 +412,7 @@ cudaError_t run_call(const cuda_device& device, const call& c, const schedule& p
     p.rows = std::min(plan.rows, c.batch - first);
     p.first_row += (uint32_t)first;
     p.theta += first * p.n;
+    if (p.part != call_part::whole) p.words = c.words + first * p.words_per_row;
     if (p.operand) p.operand += first * (p.operation == PERTURB_OP_JVP ? p.n : p.m);
     // Floats of each output per row.
     int64_t width[4] = {p.m, p.m, 1, 1};
@@ -487,12 +435,7 @@ class device_scratch {
  public:
   explicit device_scratch(const cuda_device& device) : device_(device) {}
   ~device_scratch() {
-    if (!owned_) return;
-    if (device_.allocator.deallocate) {
-      device_.allocator.deallocate(owned_, bytes_, device_.stream, device_.allocator.user);
-    } else {
-      (void)cudaFreeAsync(owned_, static_cast<cudaStream_t>(device_.stream));
-    }
+    if (owned_) release_on(device_, owned_, bytes_);
   }
   device_scratch(const device_scratch&) = delete;
   device_scratch& operator=(const device_scratch&) = delete;
@@ -504,18 +447,7 @@ class device_scratch {
       memory_ = reinterpret_cast<unsigned char*>(((uintptr_t)workspace + alignment - 1) / alignment * alignment);
       return PERTURB_OK;
     }
-    if (device_.allocator.allocate) {
-      owned_ = device_.allocator.allocate(bytes, alignment, device_.stream, device_.allocator.user);
-      if (!owned_) return fail(PERTURB_ERROR_OUT_OF_MEMORY, "scratch: %zu bytes for this call cannot be had from device_allocator", bytes);
-    } else {
-      const cudaError_t error = cudaMallocAsync(&owned_, bytes, static_cast<cudaStream_t>(device_.stream));
-      if (error != cudaSuccess) {
-        owned_ = nullptr;
-        char what[64];
-        std::snprintf(what, sizeof what, "scratch: %zu bytes for this call", bytes);
-        return cuda_fail(error, what);
-      }
-    }
+    if (const perturb_status s = allocate_on(device_, bytes, "scratch", &owned_)) return s;
     bytes_ = bytes;
     memory_ = static_cast<unsigned char*>(owned_);
     return PERTURB_OK;
@@ -557,6 +489,11 @@ perturb_status open_cuda_device(int ordinal, void* stream, const perturb_allocat
   device.stream = stream;
   device.allocator = allocator;
   return PERTURB_OK;
+}
+
+int64_t cuda_row_words(const call& c) {
+  static_assert(cuda_sum_words == sum_words);
+  return item_words(make_problem(c, true)) + sum_words;
 }
 
 size_t cuda_scratch_bytes(const cuda_device& device, const call& c, bool any_outputs) { return make_schedule(device, c, any_outputs).bytes; }

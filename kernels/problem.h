@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "call_part.h"
 #include "math/resolve.h"
 #include "perturb/perturb.h"
 
@@ -55,6 +56,7 @@ struct problem {
   philox_keys keys;
   device_grid grid;
   resolve_options resolve;  // LPGD, I-MLE
+  call_part part;
 
   // This slice: pointers to its first row.
   int64_t rows;

@@ -1,10 +1,10 @@
 // extern "C": translate, call, catch. A call goes check -> plan -> backend; there is no logic here.
-#include <new>
-
 #include "check.h"
 #include "context.h"
 #include "cpu/float_mode.h"
 #include "error.h"
+#include "execute.h"
+#include "guard.h"
 #include "oracle.h"
 #include "perturb/perturb.h"
 #include "plan.h"
@@ -13,53 +13,7 @@ using namespace perturb;
 
 namespace {
 
-// Every entry point runs inside: the last error is cleared, and no exception crosses the boundary.
-template <class F>
-perturb_status guarded(F&& f) noexcept {
-  clear_error();
-  const float_mode mode;  // of the checks too: the host may trap on what they look for
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return fail(PERTURB_ERROR_OUT_OF_MEMORY, "the library ran out of host memory");
-  } catch (...) {
-    return fail(PERTURB_ERROR_INTERNAL, "an unexpected exception reached the C boundary");
-  }
-}
-
-perturb_status not_null(const char* name, const void* pointer) {
-  return pointer ? PERTURB_OK : fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name);
-}
-
 perturb_status unsupported(const char* what) { return fail(PERTURB_ERROR_UNSUPPORTED, "%s is not in this version", what); }
-
-// Grids that refuse negative costs look for one in all samples before anything is written.
-perturb_status refuse_negative(perturb_context& context, const call& c, void* scratch) {
-  int64_t where[3];
-  if (!context.cpu->find_negative(c, 0, c.batch * c.samples, scratch, where)) return PERTURB_OK;
-  return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%lld, %lld]: its perturbed cost in sample %lld is below cost_floor %g, and options.negative is ERROR", (long long)where[0],
-              (long long)where[2], (long long)where[1], (double)c.oracle->grid->cost_floor);
-}
-
-bool on_host(const perturb_context& context) { return context.backend == PERTURB_BACKEND_CPU; }
-
-// A checked call: to its end on the CPU, onto its stream on CUDA.
-perturb_status execute(perturb_context& context, const call& c) {
-  if (!on_host(context)) return cuda_execute(context.cuda, c, context.workspace, context.workspace_bytes);
-  const plan p = make_plan(*context.cpu, c, context.pool->size(), false);
-  call_scratch scratch(context);
-  if (const perturb_status s = scratch.acquire(p.bytes())) return s;
-  if (c.oracle->grid && c.oracle->grid->refuse_negative) {
-    if (const perturb_status s = refuse_negative(context, c, scratch.memory())) return s;
-  }
-  char* memory = static_cast<char*>(scratch.memory());
-  context.pool->run(p.threads, [&](int thread) {
-    const float_mode mode_of_thread;
-    context.cpu->run(c, thread, p.threads, memory + (size_t)thread * p.stride);
-  });
-  if (p.threads > 1) context.cpu->finish(c, p.threads, memory, p.stride);
-  return PERTURB_OK;
-}
 
 struct arrays {
   const float* theta;
@@ -88,14 +42,10 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
     if (takes_noise(operation)) {
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
-    if (operation == PERTURB_OP_FENCHEL_YOUNG && oracle->grid && oracle->grid->diagonal_factor != 1.0f)
-      return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)oracle->grid->diagonal_factor);
     if (operation == PERTURB_OP_LPGD || operation == PERTURB_OP_IMLE) {
       if (const perturb_status s = check_lpgd_options(a.options, c)) return s;
     }
-    if (resolves(operation)) {
-      if (const perturb_status s = check_resolve_oracle(c)) return s;
-    }
+    if (const perturb_status s = check_oracle(c)) return s;
     if (const perturb_status s = check_sizes(c)) return s;
     if (batch == 0) return PERTURB_OK;
     if (const perturb_status s = check_arrays(c, a.required, on_host(*context))) return s;
@@ -294,9 +244,7 @@ perturb_status perturb_workspace_size(const perturb_context* context, perturb_op
     if (takes_noise(operation)) {
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
-    if (resolves(operation)) {
-      if (const perturb_status s = check_resolve_oracle(c)) return s;
-    }
+    if (const perturb_status s = check_oracle(c)) return s;
     if (const perturb_status s = check_sizes(c)) return s;
     // With what any alignment of the workspace may cost.
     if (batch == 0) {

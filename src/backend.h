@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "call_part.h"
 #include "math/noise.h"
 #include "math/resolve.h"
 #include "oracle.h"
@@ -32,6 +33,11 @@ struct call {
   int64_t first_sample = 0, first_row = 0;
   philox_keys keys = {};
   resolve_options resolve;
+
+  // Accumulators: where sums are kept between calls. CPU: words [batch, row_words], sums [batch, 3]. CUDA: words [batch, row_words + sum_words].
+  call_part part = call_part::whole;
+  int64_t* words = nullptr;
+  int128* sums = nullptr;
 
   // LPGD and I-MLE: tau of row b.
   float tau(int64_t b) const {
@@ -62,6 +68,8 @@ struct cpu_backend {
   int lanes;
   // Bytes of scratch for each thread; only the sizes and kinds in the call matter, not its pointers.
   size_t (*scratch_bytes)(const call&);
+  // Integers per item sums of a row.
+  int64_t (*row_words)(const call&);
   // Does share `thread` of `threads`.
   void (*run)(const call&, int thread, int threads, void* scratch);
   // Joins what threads left in their scratch (stride bytes apart) and writes those rows.

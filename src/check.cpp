@@ -245,8 +245,11 @@ perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) 
   return PERTURB_OK;
 }
 
-perturb_status check_resolve_oracle(const call& c) {
+perturb_status check_oracle(const call& c) {
   if (!c.oracle->grid) return PERTURB_OK;
+  if (c.operation == PERTURB_OP_FENCHEL_YOUNG && c.oracle->grid->diagonal_factor != 1.0f)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)c.oracle->grid->diagonal_factor);
+  if (!resolves(c.operation)) return PERTURB_OK;
   if (c.oracle->grid->refuse_negative)
     return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: shifted costs may fall below cost_floor; LPGD, I-MLE and SPO+ need a grid with options.negative CLAMP");
   if (c.operation == PERTURB_OP_SPO_PLUS && c.oracle->grid->diagonal_factor != 1.0f)
@@ -275,7 +278,7 @@ perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
   const int64_t operand_count = c.operation == PERTURB_OP_JVP ? c.batch * c.n() : c.batch * c.m();
   for (int o = 0; o < 4; ++o)
     if (required >> o & 1 && !c.output[o]) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name.outputs[o]);
-  if (c.operation == PERTURB_OP_FENCHEL_YOUNG && !c.output[0] && !c.output[1] && !c.output[2])
+  if (c.part != call_part::sums && c.operation == PERTURB_OP_FENCHEL_YOUNG && !c.output[0] && !c.output[1] && !c.output[2])
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient, epsilon_gradient: at least one must not be NULL");
   if (c.operation == PERTURB_OP_SPO_PLUS && !c.output[0] && !c.output[1])
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient: at least one must not be NULL");

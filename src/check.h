@@ -26,8 +26,8 @@ perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n,
 
 // The options of LPGD and I-MLE into `c`, whose operation and oracle are set; NULL: the defaults.
 perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c);
-// Whether LPGD and its family can shift the oracle's inputs.
-perturb_status check_resolve_oracle(const call& c);
+// Whether the operation is defined for the oracle.
+perturb_status check_oracle(const call& c);
 
 // Sizes of a call whose oracle, operation, batch and noise are set.
 perturb_status check_sizes(const call& c);

@@ -27,4 +27,15 @@ size_t cuda_scratch_bytes(const cuda_device& device, const call& c, bool any_out
 perturb_status cuda_execute(const cuda_device& device, const call& c, void* workspace, size_t workspace_bytes);
 perturb_status cuda_noise_fill(const cuda_device& device, const call& c, float* z);
 
+// An accumulator's sums, in device memory: row_words(call) integers of each row, the last cuda_sum_words of them the row's sums over items in
+// two words each (kernels/problem.h). Copies to and from the host wait for the stream.
+constexpr int cuda_sum_words = 6;
+int64_t cuda_row_words(const call& c);
+perturb_status cuda_allocate_words(const cuda_device& device, int64_t count, int64_t** words);
+void cuda_release_words(const cuda_device& device, int64_t* words, int64_t count);
+perturb_status cuda_clear_words(const cuda_device& device, int64_t* words, int64_t count);
+perturb_status cuda_add_words(const cuda_device& device, int64_t* to, const int64_t* from, int64_t count);
+perturb_status cuda_read_words(const cuda_device& device, const int64_t* words, int64_t* host, int64_t count);
+perturb_status cuda_write_words(const cuda_device& device, int64_t* words, const int64_t* host, int64_t count);
+
 }  // namespace perturb

@@ -12,5 +12,12 @@ perturb_status open_cuda_device(int, void*, const perturb_allocator&, cuda_devic
 size_t cuda_scratch_bytes(const cuda_device&, const call&, bool) { return 0; }
 perturb_status cuda_execute(const cuda_device&, const call&, void*, size_t) { return PERTURB_ERROR_INTERNAL; }
 perturb_status cuda_noise_fill(const cuda_device&, const call&, float*) { return PERTURB_ERROR_INTERNAL; }
+int64_t cuda_row_words(const call&) { return 0; }
+perturb_status cuda_allocate_words(const cuda_device&, int64_t, int64_t**) { return PERTURB_ERROR_INTERNAL; }
+void cuda_release_words(const cuda_device&, int64_t*, int64_t) {}
+perturb_status cuda_clear_words(const cuda_device&, int64_t*, int64_t) { return PERTURB_ERROR_INTERNAL; }
+perturb_status cuda_add_words(const cuda_device&, int64_t*, const int64_t*, int64_t) { return PERTURB_ERROR_INTERNAL; }
+perturb_status cuda_read_words(const cuda_device&, const int64_t*, int64_t*, int64_t) { return PERTURB_ERROR_INTERNAL; }
+perturb_status cuda_write_words(const cuda_device&, int64_t*, const int64_t*, int64_t) { return PERTURB_ERROR_INTERNAL; }
 
 }  // namespace perturb

@@ -347,6 +347,45 @@ PERTURB_API perturb_status perturb_jacobian(perturb_context* context, const pert
 PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                                  const float* theta, const float* target, float* loss, float* gradient, float* epsilon_gradient);
 
+/* ================================================================ accumulators: one estimate over many calls
+ * An accumulator keeps the integer sums of one estimate and takes samples at any time, in any order, in parts of any size: a frame's
+ * budget, until an error is small enough, on several machines. Its result has the bits of one call with all the samples. Samples
+ * count from 0 to 2^32 - 1 (the noise of a call with first_sample); each may be added once, and an accumulator knows which it has. */
+typedef struct perturb_accumulator perturb_accumulator;
+
+/* Makes an empty accumulator for `batch` >= 1 rows. operation: EXPECTATION, VJP, JVP, JACOBIAN or FENCHEL_YOUNG, else UNSUPPORTED. noise: as of
+ * the operation's call; samples and first_sample do not matter. Context, oracle and noise->epsilon_per_item must outlive it, and it is used
+ * like the context: by one thread at a time. Memory: about 8 (m + 8) bytes per row of an expectation, 24 n of a VJP, from the context's
+ * allocator: host or device memory. */
+PERTURB_API perturb_status perturb_accumulator_create(perturb_context* context, perturb_operation operation, const perturb_oracle* oracle,
+                                                      const perturb_noise* noise, int64_t batch, perturb_accumulator** accumulator);
+PERTURB_API void perturb_accumulator_destroy(perturb_accumulator* accumulator);
+
+/* Adds samples first_sample .. first_sample + samples - 1. theta [batch, n] and operand (cotangent, tangent or target; NULL for EXPECTATION and
+ * JACOBIAN) must hold the same values in every call of an accumulator. Workspace: that of the operation with as many samples.
+ * INVALID_ARGUMENT if one of the samples was added before; a call that fails has added nothing. */
+PERTURB_API perturb_status perturb_accumulator_add(perturb_accumulator* accumulator, int64_t first_sample, int64_t samples, const float* theta,
+                                                   const float* operand);
+
+/* The estimate from all samples so far; more may be added afterwards. outputs: those of the operation's function, in its order, NULL where
+ * optional and not wanted; only as many pointers are read as it has outputs. INVALID_ARGUMENT if there are no samples. */
+PERTURB_API perturb_status perturb_accumulator_result(perturb_accumulator* accumulator, const float* theta, const float* operand, float* const* outputs);
+
+/* How many samples it has; 0 for NULL. */
+PERTURB_API int64_t perturb_accumulator_samples(const perturb_accumulator* accumulator);
+
+/* Adds the samples of another accumulator of the same estimate (operation, oracle, noise, rows) on the same device, or both on CPU contexts.
+ * INVALID_ARGUMENT where they differ or share a sample. */
+PERTURB_API perturb_status perturb_accumulator_merge(perturb_accumulator* accumulator, const perturb_accumulator* other);
+
+/* Its contents as bytes that any machine and backend can load (docs/determinism.md has the format): *size bytes to `bytes`. With bytes NULL only
+ * *size is set; INVALID_ARGUMENT if *size is too small. On a CUDA context this waits for the stream. */
+PERTURB_API perturb_status perturb_accumulator_save(const perturb_accumulator* accumulator, void* bytes, size_t* size);
+
+/* Adds the samples of saved bytes, as merge does. Bytes that are cut short, changed or of another estimate are INVALID_ARGUMENT with a sentence
+ * that names the first difference, and add nothing. */
+PERTURB_API perturb_status perturb_accumulator_load(perturb_accumulator* accumulator, const void* bytes, size_t size);
+
 /* ================================================================ LPGD and its family: re-solve on a shifted input
  * Gradients through a solver whose derivative is zero or undefined: solve again at an input that the loss has shifted, and subtract (Paulus et al.,
  * "LPGD", ICML 2024). With costs c = theta when minimising, c = -theta when maximising, L(y, c) = <y, c>, a loss with gradient g at y*, and

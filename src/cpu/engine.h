@@ -143,10 +143,13 @@ class engine {
     }
   }
 
+  static PERTURB_INLINE int64_t row_words(const call& c) { return Estimator<Sampler>::words(c); }
+
   PERTURB_NOINLINE void run(int thread, int threads) {
     for (partial_sum* p : partials_) p->b = -1;
     if (c_.batch == 0) return;
     sampler_.begin_call();
+    if (c_.part == call_part::results) return finish_rows(thread, threads);
     const int64_t groups = (c_.samples + lanes - 1) / lanes, total = c_.batch * groups;
     const int64_t each = total / threads, extra = total % threads;
     const int64_t begin = thread * each + (thread < extra ? thread : extra), end = begin + each + (thread < extra ? 1 : 0);
@@ -161,7 +164,7 @@ class engine {
       const int64_t last = last_group * lanes < c_.samples ? last_group * lanes : c_.samples;
       estimator_.accumulate(sampler_, first_group * lanes, last, sum);
       if (first_group == 0 && last_group == groups) {
-        estimator_.finish(sampler_, sum);
+        close(sum);
         sum.b = -1;
       }
       at += last_group - first_group;
@@ -172,10 +175,10 @@ class engine {
   PERTURB_NOINLINE void finish_shared(int threads, char* scratch, size_t stride) {
     sampler_.begin_call();
     partial_sum* open = nullptr;
-    auto close = [&] {
+    auto close_open = [&] {
       if (!open) return;
       begin_row(open->b);
-      estimator_.finish(sampler_, *open);
+      close(*open);
     };
     const int64_t words = Estimator<Sampler>::words(c_);
     for (int t = 0; t < threads; ++t) {
@@ -187,15 +190,32 @@ class engine {
           for (int64_t w = 0; w < words; ++w) open->words[w] += p->words[w];
           for (int s = 0; s < 3; ++s) open->sums[s] += p->sums[s];
         } else {
-          close();
+          close_open();
           open = p;
         }
       }
     }
-    close();
+    close_open();
   }
 
  private:
+  // What becomes of a row's sums: its outputs, or they are added to an accumulator's.
+  PERTURB_INLINE void close(const partial_sum& sum) {
+    if (c_.part == call_part::whole) return estimator_.finish(sampler_, sum);
+    const int64_t words = row_words(c_);
+    for (int64_t w = 0; w < words; ++w) c_.words[sum.b * words + w] += sum.words[w];
+    for (int s = 0; s < 3; ++s) c_.sums[3 * sum.b + s] += sum.sums[s];
+  }
+
+  // The outputs of an accumulator's rows.
+  PERTURB_NOINLINE void finish_rows(int thread, int threads) {
+    for (int64_t b = thread; b < c_.batch; b += threads) {
+      begin_row(b);
+      partial_sum sum = {b, {c_.sums[3 * b], c_.sums[3 * b + 1], c_.sums[3 * b + 2]}, c_.words + b * row_words(c_)};
+      estimator_.finish(sampler_, sum);
+    }
+  }
+
   PERTURB_INLINE void begin_row(int64_t b) {
     sampler_.begin_row(b);
     estimator_.begin_row(sampler_);

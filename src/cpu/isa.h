@@ -84,6 +84,10 @@ struct isa_table {
     });
   }
 
+  static int64_t row_words(const call& c) {
+    return with_engine(c, [&](auto t) { return decltype(t)::type::row_words(c); });
+  }
+
   static void run(const call& c, int thread, int threads, void* scratch) {
     with_engine(c, [&](auto t) {
       using engine = typename decltype(t)::type;
@@ -136,7 +140,7 @@ struct isa_table {
     return false;
   }
 
-  static constexpr cpu_backend make(const char* name) { return {name, Vec::count, scratch_bytes, run, finish, find_negative, noise_fill}; }
+  static constexpr cpu_backend make(const char* name) { return {name, Vec::count, scratch_bytes, row_words, run, finish, find_negative, noise_fill}; }
 };
 
 }  // namespace perturb

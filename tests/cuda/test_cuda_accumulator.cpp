@@ -1,0 +1,68 @@
+// Accumulators on a CUDA context: samples in parts, merged on the device, carried over bytes from the CPU and back, give the CPU's bits of one
+// call, for every shape of kernel.
+#include <gtest/gtest.h>
+
+#include "cuda/cuda_call.h"
+
+namespace perturb::test {
+namespace {
+
+struct destroy_accumulator {
+  void operator()(perturb_accumulator* a) const { perturb_accumulator_destroy(a); }
+};
+using accumulator_ptr = std::unique_ptr<perturb_accumulator, destroy_accumulator>;
+
+accumulator_ptr make_accumulator(const request& r) {
+  perturb_accumulator* made = nullptr;
+  require(perturb_accumulator_create(r.context, operation_of(r.entry), r.oracle, r.noise, r.batch, &made));
+  return accumulator_ptr(made);
+}
+
+std::vector<unsigned char> saved(const perturb_accumulator* a) {
+  size_t size = 0;
+  require(perturb_accumulator_save(a, nullptr, &size));
+  std::vector<unsigned char> bytes(size);
+  require(perturb_accumulator_save(a, bytes.data(), &size));
+  return bytes;
+}
+
+TEST(cuda_accumulator, parts_give_the_cpu_bits_of_one_call) {
+  const context_ptr cpu = make_context(2), cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  const char* only = std::getenv("PERTURB_TEST_CASES");
+  for (test_case c : shapes()) {
+    if (only && c.name.find(only) == std::string::npos) continue;
+    c.first_sample = 0;
+    prepared_case p(cpu.get(), c);
+    for (entry_point entry : {entry_point::expectation, entry_point::vjp, entry_point::jvp, entry_point::jacobian, entry_point::fenchel_young}) {
+      if (!has(p, entry)) continue;
+      SCOPED_TRACE(c.name + " " + name_of(entry));
+      host_call host(cpu.get(), p, entry);
+      device_call device(cuda.get(), p, entry);
+      const std::vector<float> expected = host.run();
+      const accumulator_ptr on_cpu = make_accumulator(host.valid), first = make_accumulator(device.valid), second = make_accumulator(device.valid);
+      // The last sample first, on one device accumulator; the others, but for one, on another; that one on the CPU.
+      const int64_t last = c.samples - 1, middle = c.samples > 2 ? 1 : 0;
+      const auto add = [](perturb_accumulator* to, int64_t at, int64_t samples, const request& r) {
+        if (samples > 0) require(perturb_accumulator_add(to, at, samples, r.theta, r.extra));
+      };
+      add(first.get(), last, 1, device.valid);
+      add(second.get(), middle, last - middle, device.valid);
+      add(on_cpu.get(), 0, middle, host.valid);
+      require(perturb_accumulator_merge(first.get(), second.get()));
+      const std::vector<unsigned char> of_cpu = saved(on_cpu.get()), of_device = saved(first.get());
+      require(perturb_accumulator_load(first.get(), of_cpu.data(), of_cpu.size()));
+      require(perturb_accumulator_load(on_cpu.get(), of_device.data(), of_device.size()));
+      EXPECT_TRUE(saved(first.get()) == saved(on_cpu.get()));
+      require(perturb_accumulator_result(first.get(), device.valid.theta, device.valid.extra, device.valid.output));
+      EXPECT_TRUE(same_bits(expected, device.results())) << "device";
+      require(perturb_accumulator_result(on_cpu.get(), host.valid.theta, host.valid.extra, host.valid.output));
+      EXPECT_TRUE(same_bits(expected, host.results())) << "host";
+      EXPECT_EQ(perturb_accumulator_merge(first.get(), on_cpu.get()), PERTURB_ERROR_INVALID_ARGUMENT) << "another device";
+      count(2);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace perturb::test
