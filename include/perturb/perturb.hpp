@@ -308,6 +308,42 @@ inline spo_plus_result spo_plus(context& context, const oracle& oracle, std::spa
   return result;
 }
 
+// One estimate over many calls. Context, oracle and epsilon_per_item must outlive it.
+class accumulator {
+ public:
+  accumulator(context& context, perturb_operation operation, const oracle& oracle, const perturb_noise& noise, int64_t batch) {
+    perturb_accumulator* made = nullptr;
+    check(perturb_accumulator_create(context.get(), operation, oracle.get(), &noise, batch, &made));
+    handle_.reset(made);
+  }
+
+  perturb_accumulator* get() const noexcept { return handle_.get(); }
+  int64_t samples() const noexcept { return perturb_accumulator_samples(get()); }
+  // theta [batch, n]; operand: cotangent, tangent or target, empty where the operation has none. The same values in every call.
+  void add(int64_t first_sample, int64_t samples, std::span<const float> theta, std::span<const float> operand = {}) {
+    check(perturb_accumulator_add(get(), first_sample, samples, theta.data(), operand.data()));
+  }
+  // outputs: of the operation's function, in its order; nullptr where not wanted.
+  void result(std::span<const float> theta, std::span<const float> operand, std::span<float* const> outputs) const {
+    check(perturb_accumulator_result(get(), theta.data(), operand.data(), outputs.data()));
+  }
+  void merge(const accumulator& other) { check(perturb_accumulator_merge(get(), other.get())); }
+  std::vector<unsigned char> save() const {
+    size_t size = 0;
+    check(perturb_accumulator_save(get(), nullptr, &size));
+    std::vector<unsigned char> bytes(size);
+    check(perturb_accumulator_save(get(), bytes.data(), &size));
+    return bytes;
+  }
+  void load(std::span<const unsigned char> bytes) { check(perturb_accumulator_load(get(), bytes.data(), bytes.size())); }
+
+ private:
+  struct destroy {
+    void operator()(perturb_accumulator* a) const noexcept { perturb_accumulator_destroy(a); }
+  };
+  std::unique_ptr<perturb_accumulator, destroy> handle_;
+};
+
 }  // namespace cxx
 }  // namespace perturb
 #endif

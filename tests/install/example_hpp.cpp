@@ -42,6 +42,24 @@ int main() try {
   expect(loss.loss.size() == 1 && loss.loss[0] >= 0 && loss.gradient.size() == 3, "fenchel_young");
   expect(std::abs(sum(loss.gradient)) < 1e-5f, "the gradient of the loss sums to 0");
 
+  const std::vector<float> cotangent{1, 0, -1};
+  perturb_lpgd_options options = PERTURB_LPGD_OPTIONS_INIT;
+  options.tau = 3;
+  expect(perturb::lpgd(context, argmax, options, theta, cotangent).size() == 3, "lpgd");
+  expect(std::abs(sum(perturb::imle(context, argmax, noise, options, theta, cotangent))) < 1e-5f, "imle: sums of y are constant");
+  const perturb::spo_plus_result spo = perturb::spo_plus(context, argmax, theta, theta);
+  expect(spo.loss[0] == 0 && sum(spo.gradient) == 0, "spo_plus of the truth");
+
+  perturb::accumulator total(context, PERTURB_OP_EXPECTATION, argmax, noise, 1), rest(context, PERTURB_OP_EXPECTATION, argmax, noise, 1);
+  total.add(0, 300, theta);
+  rest.add(300, noise.samples - 300, theta);
+  total.load(rest.save());
+  expect(total.samples() == noise.samples, "accumulator");
+  std::vector<float> mean(3);
+  float* const outputs[4] = {mean.data(), nullptr, nullptr, nullptr};
+  total.result(theta, {}, outputs);
+  expect(mean == perturb::expectation(context, argmax, noise, theta), "an accumulator has the bits of one call");
+
   noise.samples = 4;
   const std::vector<float> all = perturb::sample(context, argmax, noise, theta);
   expect(all.size() == 12 && sum(all) == 4, "sample");
