@@ -234,10 +234,16 @@ class runner {
   cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind) const {
     const bool plain = p.noise == distribution::normal && !p.antithetic && !p.multiplicative && !p.epsilon_per_item && !p.silent;
     const void* kernel = plain && s.plain[(int)kind] ? s.plain[(int)kind] : s.general[(int)kind];
+    p.with_scores = kind == estimator_kind::fenchel_young || (kind == estimator_kind::store && p.operation == PERTURB_OP_SOLVE && p.output[1]) ||
+                    (kind == estimator_kind::value && (p.output[2] || p.output[3]));
     const size_t oracle_bytes = s.shared_bytes(p);
-    const size_t count_bytes = ((size_t)p.m * 4 + 15) / 16 * 16;
-    p.shared_counts = (kind == estimator_kind::count || kind == estimator_kind::value) && !p.silent && count_bytes + oracle_bytes <= default_shared_bytes;
-    p.oracle_shared = p.shared_counts ? (uint32_t)count_bytes : 0;
+    const bool counts = (kind == estimator_kind::count || kind == estimator_kind::value) && !p.silent;
+    const bool cotangent = kind == estimator_kind::inner && p.oracle == oracle_kind::rank;
+    const size_t item_bytes = ((size_t)p.m * (cotangent ? sizeof(int64_t) : sizeof(uint32_t)) + 15) / 16 * 16;
+    const bool fits = item_bytes + oracle_bytes <= default_shared_bytes;
+    p.shared_counts = counts && fits;
+    p.shared_cotangent = cotangent && fits;
+    p.oracle_shared = p.shared_counts || p.shared_cotangent ? (uint32_t)item_bytes : 0;
     const size_t shared = p.oracle_shared + oracle_bytes;
     if (shared > default_shared_bytes) {
       const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);

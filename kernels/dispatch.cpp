@@ -28,13 +28,15 @@ const shape& choose_packed_rank(const problem& p) {
   return rank_packed_16x32();
 }
 
+constexpr int64_t rank_block_limit = 65536;  // its items have 16 bits
+
 const shape& choose_exact_rank(const problem& p, const device_limits& limits) {
   if (p.n <= 16) return rank_exact_1x16();
   if (p.n <= 64) return rank_exact_4x16();
   if (p.n <= 128) return rank_exact_4x32();
   if (p.n <= 512) return rank_exact_16x32();
   if (p.n <= 1024) return rank_exact_32x32();
-  if (p.n <= 16384 && rank_block().shared_bytes(p) + static_shared_bytes <= limits.shared_bytes) return rank_block();
+  if (p.n <= rank_block_limit && rank_block().shared_bytes(p) + static_shared_bytes <= limits.shared_bytes) return rank_block();
   return rank_sorted();
 }
 

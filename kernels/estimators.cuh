@@ -6,7 +6,8 @@
 //   add(oracle, sample, present)       once per solved sample, by all lanes of its group; not present: a group without a sample left
 //   flush()                            after the chunk: from the block to the row's words
 //   oracle.for_each<D>(f)              f(item, coefficient, score, z) for the nonzeros of y, shared out over the sample's lanes; all lanes
-//                                      of the block call it together. D says which of score and z are wanted
+//                                      of the block call it together. D says which of score and z are wanted: others than none only
+//                                      where the problem says with_scores
 //   Oracle::lanes                      the group (group.cuh) that shares a sample in for_each
 #pragma once
 
@@ -16,6 +17,11 @@
 namespace perturb::cuda {
 
 enum class detail { none, score, noise };
+
+// An oracle whose y has no zeros says `dense`: then what the call alone decides is decided once and not for every item. Its for_each<none>
+// neither shuffles nor synchronises, so that a group without a sample may leave it out.
+template <class Oracle>
+constexpr bool is_dense = requires { Oracle::dense; };
 
 // Words of one row, and the block's share of its sums.
 struct row_sums {
@@ -103,34 +109,41 @@ struct tally_estimator {
     for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x) counts[i] = 0;
   }
 
-  __device__ __forceinline__ void count(int64_t item, int64_t coefficient) {
-    if (p.shared_counts) {
-      atomicAdd(counts + item, (uint32_t)coefficient);
+  __device__ __forceinline__ void add(Oracle& oracle, int64_t, bool present) {
+    const auto to_shared = [&](int64_t item, int64_t coefficient) { atomicAdd(counts + item, (uint32_t)coefficient); };
+    const auto anywhere = [&](int64_t item, int64_t coefficient) {
+      if (Values && p.silent) return;
+      if (p.shared_counts) {
+        to_shared(item, coefficient);
+      } else {
+        atomic_add(to.words() + item, coefficient);
+      }
+      if (Values && squares) atomic_add(to.words() + p.m + item, coefficient * coefficient);
+    };
+    if (is_dense<Oracle> && p.shared_counts && !(Values && squares)) {
+      add_items(oracle, present, to_shared);
     } else {
-      atomic_add(to.words() + item, coefficient);
+      add_items(oracle, present, anywhere);
     }
   }
 
-  __device__ __forceinline__ void add(Oracle& oracle, int64_t, bool present) {
-    if constexpr (!Values) {
+  // y of a sample, by put(item, coefficient), and its value.
+  template <class Put>
+  __device__ __forceinline__ void add_items(Oracle& oracle, bool present, Put&& put) {
+    if (!Values || !values) {
+      if (is_dense<Oracle> && !present) return;
       oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) {
-        if (present) count(item, coefficient);
+        if (is_dense<Oracle> || present) put(item, coefficient);
       });
-    } else {
+      return;
+    }
+    if constexpr (Values) {
       int64_t total = 0;
-      const auto tally = [&](int64_t item, int64_t coefficient, float score, float) {
+      oracle.template for_each<detail::score>([&](int64_t item, int64_t coefficient, float score, float) {
         if (!present) return;
-        if (!p.silent) {
-          count(item, coefficient);
-          if (squares) atomic_add(to.words() + p.m + item, coefficient * coefficient);
-        }
-        if (values) total += coefficient * to_fixed(score, scale);
-      };
-      if (!values) {
-        oracle.template for_each<detail::none>(tally);
-        return;
-      }
-      oracle.template for_each<detail::score>(tally);
+        put(item, coefficient);
+        total += coefficient * to_fixed(score, scale);
+      });
       total = Oracle::lanes::sum(total);
       if (!present || !Oracle::lanes::leader()) return;
       if (p.silent) {
@@ -170,18 +183,26 @@ struct inner_estimator {
   int64_t row;
   row_sums to;
   const int64_t* cotangent;
+  int64_t* staged;
   int64_t centre;
   double to_weight;
   split_sum moved_sum;
 
-  __device__ __forceinline__ inner_estimator(const problem& problem_, int64_t row_, unsigned char*)
-      : p(problem_), row(row_), to(problem_, row_), cotangent(problem_.cotangent + row_ * problem_.m), centre(problem_.state[row_].centre),
+  __device__ __forceinline__ inner_estimator(const problem& problem_, int64_t row_, unsigned char* shared)
+      : p(problem_), row(row_), to(problem_, row_), cotangent(problem_.cotangent + row_ * problem_.m), staged((int64_t*)shared), centre(problem_.state[row_].centre),
         to_weight(vjp_weight_scale(problem_.noise, problem_.state[row_].vjp)) {}
-  __device__ __forceinline__ void begin() {}
+  __device__ __forceinline__ void begin() {
+    if (!p.shared_cotangent) return;
+    for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x) staged[i] = cotangent[i];
+  }
 
   __device__ __forceinline__ void add(Oracle& oracle, int64_t sample, bool present) {
     int64_t r = 0;
-    oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * cotangent[item]; });
+    if (is_dense<Oracle> && p.shared_cotangent) {
+      oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * staged[item]; });
+    } else {
+      oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * cotangent[item]; });
+    }
     r = Oracle::lanes::sum(r);
     if (!present || !Oracle::lanes::leader()) return;
     if (p.silent) {

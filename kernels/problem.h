@@ -89,6 +89,8 @@ struct problem {
   int64_t first_of_run, run;
   int64_t chunk, chunks;
   bool shared_counts;     // counts of y fit shared memory
+  bool shared_cotangent;  // and so the cotangent, where all of it is wanted
+  bool with_scores;       // the estimator asks for scores or noise
   uint32_t oracle_shared; // bytes of dynamic shared memory before the oracle's
 };
 

@@ -21,10 +21,11 @@ class rank_network_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 128;
-  static constexpr int blocks = Regs < 32 ? (sizeof(Key) == 4 ? 6 : 4) : sizeof(Key) == 4 ? 5 : 3;
+  static constexpr int blocks = (Regs < 32 ? (sizeof(Key) == 4 ? 6 : 4) : sizeof(Key) == 4 ? 5 : 3) - !Plain;  // none spills
   static constexpr int64_t samples_per_step = threads / Lanes;
   static constexpr bool packed = sizeof(Key) == sizeof(uint32_t);
   static constexpr int capacity = Lanes * Regs;
+  static constexpr bool dense = true;
   // A warp first sorts 32-bit keys of a rounded score and the item, a third of the instructions: then few pairs are in the wrong order,
   // and those are neighbours.
   static constexpr bool coarse_first = !packed && Lanes == 32;
@@ -35,23 +36,22 @@ class rank_network_oracle {
 
   static __device__ __forceinline__ bool takes(const problem& p, int64_t row) { return p.state[row].rank.packed == packed; }
   static size_t shared_bytes(const problem& p) {
-    const size_t padded = (size_t)((p.n + 3) / 4 * 4) * sizeof(float);
-    return threads * Regs * sizeof(uint32_t) + (packed ? p.epsilon_per_item ? 2 * padded : padded : 0);
+    const size_t table = (size_t)(p.n + 4 * Lanes - 1) / (4 * Lanes) * (4 * Lanes) * sizeof(float);
+    return (packed && p.epsilon_per_item ? 2 : 1) * table + (p.with_scores ? 2 : 1) * threads * Regs * sizeof(uint32_t);
   }
   static size_t scratch_bytes(const problem&) { return 0; }
 
   __device__ __forceinline__ rank_network_oracle(const problem& problem_, int64_t row, unsigned char* shared)
       : p(problem_), row_(row), shared_(shared) {}
 
-  // Packed: the items' maps to keys, for all samples of the block.
+  // What a key is made of besides noise, by item, for all samples of the block: theta, or of packed keys an offset and perhaps a factor.
   __device__ __forceinline__ void begin_row() {
-    if constexpr (packed) {
-      float* const offset = (float*)offsets();
-      float* const factor = offset + 4 * quads();
-      for (int i = threadIdx.x; i < 4 * quads(); i += threads) {
-        offset[i] = i < count() ? p.key_offset[row_ * p.n + i] : 1.0f;
-        if (factor_per_item()) factor[i] = i < count() ? p.key_factor[row_ * p.n + i] : 0.0f;
-      }
+    const float* const from = (packed ? p.key_offset : p.theta) + row_ * p.n;
+    float* const to = (float*)table();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < 4 * Lanes * rounds(); i += threads) {
+      to[i] = i < count() ? from[i] : 1.0f;
+      if (factor_per_item()) to[4 * Lanes * rounds() + i] = i < count() ? p.key_factor[row_ * p.n + i] : 0.0f;
     }
   }
 
@@ -61,8 +61,7 @@ class rank_network_oracle {
     const int64_t sample = step_sample(first) < last ? step_sample(first) : last - 1;
     sample_ = sample_counter(p, sample);
     __syncwarp();  // for_each() has read positions where scores go now
-#pragma unroll 1
-    for (int t = 0; t < Regs / 4; ++t) mine(t) = words_of_quad(quad(t));
+    make_words();
     if constexpr (coarse_first) {
       if (p.state[row_].rank.affine && sort_coarse()) return;
     }
@@ -75,89 +74,110 @@ class rank_network_oracle {
     const int first = lanes::rank() * Regs;  // position of this lane's first key
     if constexpr (D == detail::none) {
       store_items(std::make_index_sequence<Regs / 4>{});
+      const int in_lane = count() - first < Regs ? count() - first : Regs;  // how many positions
+      const auto report = [&](uint32_t item, uint32_t coefficient) { f((int64_t)item, (int64_t)coefficient, 0.0f, 0.0f); };
+      const uint4* from = &mine(0);
+      int coefficient = first + p.base;
 #pragma unroll 1
-      for (int t = 0; t < Regs / 4; ++t) {
-        const uint4 w = mine(t);
-        const uint32_t items[4] = {w.x, w.y, w.z, w.w};
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int position = first + 4 * t + j;
-          if (position < count()) f((int64_t)items[j], (int64_t)position + p.base, 0.0f, 0.0f);
-        }
+      for (const int end = coefficient + in_lane / 4 * 4; coefficient < end; coefficient += 4, from += 32) {
+        const uint4 w = *from;
+        report(w.x, coefficient);
+        report(w.y, coefficient + 1);
+        report(w.z, coefficient + 2);
+        report(w.w, coefficient + 3);
       }
+#pragma unroll 1
+      for (int j = 0; j < in_lane % 4; ++j) report(((const uint32_t*)from)[j], coefficient + j);
     } else {
       // Positions by item, where words of the warp's samples were.
       uint16_t* const positions = (uint16_t*)of_warp() + threadIdx.x % 32 / Lanes * capacity;
       __syncwarp();
       scatter_positions(positions, first, std::make_index_sequence<Regs>{});
       __syncwarp();
+      const auto report = [&](int item, int position, float z) {
+        const float score = D == detail::score ? source::score(p, theta(item), item, z) : 0.0f;
+        f((int64_t)item, (int64_t)(uint32_t)(position + p.base), score, z);
+      };
+      const float4* noise = noise_of(&mine(0));
+      int q = lanes::rank();
 #pragma unroll 1
-      for (int t = 0; t < Regs / 4; ++t) {
-        const int q = quad(t);
-        if (q >= quads()) continue;
+      for (; q < count() / 4; q += Lanes, noise += 32) {
         const ushort4 w = ((const ushort4*)positions)[q];
-        const int position[4] = {w.x, w.y, w.z, w.w};
-        float z[4];
-        source::quad(p, row_counter(p, row_), sample_, (uint32_t)q, z);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int item = 4 * q + j;
-          if (item >= count()) continue;
-          const float score = D == detail::score ? source::score(p, theta(item), item, z[j]) : 0.0f;
-          f((int64_t)item, (int64_t)position[j] + p.base, score, z[j]);
-        }
+        const float4 z = *noise;
+        report(4 * q, w.x, z.x);
+        report(4 * q + 1, w.y, z.y);
+        report(4 * q + 2, w.z, z.z);
+        report(4 * q + 3, w.w, z.w);
       }
+#pragma unroll 1
+      for (int j = 0; 4 * q + j < count(); ++j) report(4 * q + j, positions[4 * q + j], ((const float*)noise)[j]);
     }
   }
 
  private:
+  static constexpr uint32_t past = 0xffffffffu;  // the word of no item, the largest
+
   // What can be made again is not kept: registers are for keys.
   __device__ __forceinline__ int count() const { return (int)p.n; }
   __device__ __forceinline__ int quads() const { return (count() + 3) / 4; }
+  __device__ __forceinline__ int rounds() const { return (quads() + Lanes - 1) / Lanes; }  // of a quad in every lane
   __device__ __forceinline__ float theta(int item) const { return p.theta[row_ * p.n + item]; }
-  __device__ __forceinline__ bool factor_per_item() const { return !Plain && p.epsilon_per_item; }
+  __device__ __forceinline__ bool factor_per_item() const { return packed && !Plain && p.epsilon_per_item; }
 
-  // Shared memory: for each warp 32 Regs words, [t][thread] as four words; then offsets and factors by item, of the block.
-  __device__ __forceinline__ uint4* of_warp() const { return (uint4*)shared_ + threadIdx.x / 32 * (32 * Regs / 4); }
+  // Shared memory: tables by item, of the block; for each warp 32 Regs words, [t][thread] as four words; and as many of noise, where an
+  // estimator asks for it or for scores.
+  __device__ __forceinline__ uint4* of_warp() const {
+    return (uint4*)shared_ + (factor_per_item() ? 2 : 1) * Lanes * rounds() + threadIdx.x / 32 * (32 * Regs / 4);
+  }
   __device__ __forceinline__ uint4& mine(int t) const { return of_warp()[32 * t + threadIdx.x % 32]; }
-  __device__ __forceinline__ float4* offsets() const { return (float4*)shared_ + threads * Regs / 4; }
+  static __device__ __forceinline__ float4* noise_of(uint4* words) { return (float4*)words + threads * Regs / 4; }
+  __device__ __forceinline__ float4* table() const { return (float4*)shared_; }
 
   // Register 4 t + j holds item 4 quad(t) + j before it is sorted.
   static __device__ __forceinline__ int quad(int t) { return lanes::rank() + Lanes * t; }
 
-  // The key of four items, or its half that is not the item; the largest value past the last item.
-  __device__ __forceinline__ uint4 words_of_quad(int q) const {
-    constexpr uint32_t past = 0xffffffffu;
-    if (q >= quads()) return make_uint4(past, past, past, past);
-    float z[4];
-    source::quad(p, row_counter(p, row_), sample_, (uint32_t)q, z);
-    uint32_t words[4];
-    if constexpr (packed) {
-      const float4 offset = offsets()[q];
-      float4 factor;
-      if (factor_per_item()) {
-        factor = offsets()[quads() + q];
+  // The keys of this lane's quads, or their halves that are not the item.
+  __device__ __forceinline__ void make_words() const {
+    const uint32_t row = row_counter(p, row_);
+    const float factor_of_row = packed && !factor_per_item() ? p.key_factor[row_] : 0.0f;
+    const int end = Lanes * rounds();
+    uint4* to = &mine(0);
+#pragma unroll 1
+    for (int q = lanes::rank(); q < end; q += Lanes, to += 32) {
+      const int first = 4 * q;
+      float z[4];
+      source::quad(p, row, sample_, (uint32_t)q, z);
+      if (p.with_scores) *noise_of(to) = make_float4(z[0], z[1], z[2], z[3]);
+      const float4 of_item = table()[q];
+      uint32_t words[4];
+      if constexpr (packed) {
+        float4 factor = make_float4(factor_of_row, factor_of_row, factor_of_row, factor_of_row);
+        if (factor_per_item()) factor = table()[end + q];
+        const auto word = [](float factor, float z, float offset, int item) {
+          return (lane::bits(lane::fma(factor, z, offset)) << 9) + (uint32_t)item;
+        };
+        words[0] = word(factor.x, z[0], of_item.x, first);
+        words[1] = word(factor.y, z[1], of_item.y, first + 1);
+        words[2] = word(factor.z, z[2], of_item.z, first + 2);
+        words[3] = word(factor.w, z[3], of_item.w, first + 3);
       } else {
-        factor.x = factor.y = factor.z = factor.w = p.key_factor[row_];
+        const auto word = [&](float theta, float z, int item) {
+          return exact_rank_score(p, source::score(p, theta, item < count() ? item : 0, z));  // epsilon_per_item ends with the last item
+        };
+        words[0] = word(of_item.x, z[0], first);
+        words[1] = word(of_item.y, z[1], first + 1);
+        words[2] = word(of_item.z, z[2], first + 2);
+        words[3] = word(of_item.w, z[3], first + 3);
       }
-      const auto word = [](float factor, float z, float offset) { return lane::shift_left<9>(lane::bits(lane::fma(factor, z, offset))); };
-      words[0] = word(factor.x, z[0], offset.x);
-      words[1] = word(factor.y, z[1], offset.y);
-      words[2] = word(factor.z, z[2], offset.z);
-      words[3] = word(factor.w, z[3], offset.w);
+      *to = make_uint4(words[0], words[1], words[2], words[3]);
     }
+    // What is no item: in the last round, and all that follows.
+    uint32_t* const last = (uint32_t*)(to - 32);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int item = 4 * q + j;
-      if (item >= count()) {
-        words[j] = past;
-      } else if constexpr (packed) {
-        words[j] |= (uint32_t)item;
-      } else {
-        words[j] = exact_rank_score(p, source::score(p, theta(item), item, z[j]));
-      }
-    }
-    return make_uint4(words[0], words[1], words[2], words[3]);
+    for (int j = 0; j < 4; ++j)
+      if (4 * (lanes::rank() + end - Lanes) + j >= count()) last[j] = past;
+#pragma unroll 1
+    for (int t = rounds(); t < Regs / 4; ++t, to += 32) *to = make_uint4(past, past, past, past);
   }
 
   static __device__ __forceinline__ Key key(uint32_t word, int item) {

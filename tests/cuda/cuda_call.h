@@ -32,8 +32,13 @@ inline std::vector<test_case> shapes() {
     add(c, 5, "exact");
   }
   add(list.rank_case(600), 3, "exact");
-  add(list.rank_case(1500, 1), 2, "block");
-  add(list.rank_case(17000), 2, "sorted");
+  test_case factors = list.rank_case(1500, 1);
+  factors.per_item = true;
+  add(factors, 2, "block");
+  test_case ties = list.rank_case(2300, 1, 1, inputs::ties);
+  ties.epsilon = 0;
+  add(ties, 3, "block_ties");
+  add(list.rank_case(30000), 2, "sorted");
   add(list.grid_case(5, 7), 9);
   test_case walled = list.grid_case(6, 9, PERTURB_CONNECT_8_NO_CORNER_CUTTING);
   walled.wall = walls::random_nan;
