@@ -11,9 +11,11 @@ const shape& choose_argmax(const problem& p, int64_t samples) {
   return argmax_block();
 }
 
-const shape& choose_top_k(const problem& p) {
+const shape& choose_top_k(const problem& p, int64_t samples) {
   if (p.n <= 32) return top_k_1x32();
-  if (p.n <= 256) return top_k_32x8();
+  // Few lanes per sample want a block's worth of samples.
+  if (samples >= 16 && p.n <= 128) return top_k_4x32();
+  if (samples >= 16 && p.n <= 256) return top_k_8x32();
   if (p.n <= 1024) return top_k_32x32();
   return top_k_block();
 }
@@ -53,7 +55,7 @@ const shape& choose_grid_path(const problem& p, const device_limits& limits) {
 shape_choice choose_shapes(const problem& p, int64_t samples, const device_limits& limits) {
   switch (p.oracle) {
     case oracle_kind::argmax: return {&choose_argmax(p, samples), nullptr};
-    case oracle_kind::top_k: return {&choose_top_k(p), nullptr};
+    case oracle_kind::top_k: return {&choose_top_k(p, samples), nullptr};
     case oracle_kind::rank: {
       // Which keys a row has depends on its theta (rank_scales); what rules packed keys out for all rows is known here.
       const shape* exact = &choose_exact_rank(p, limits);

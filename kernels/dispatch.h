@@ -26,7 +26,8 @@ const shape& argmax_thread();
 const shape& argmax_warp();
 const shape& argmax_block();
 const shape& top_k_1x32();
-const shape& top_k_32x8();
+const shape& top_k_4x32();
+const shape& top_k_8x32();
 const shape& top_k_32x32();
 const shape& top_k_block();
 // Ranks by packed keys (rows whose rank_scales are packed), and by exact ones. AxB: A lanes with B keys each share a sample.

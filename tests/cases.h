@@ -20,8 +20,9 @@ enum class inputs {
   huge,
   costs,
   cheap,
-  small
-};                                                    // cheap: many perturbed costs fall below the floor; small: 1, 2, 3
+  small,
+  striped
+};  // cheap: many perturbed costs fall below the floor; small: 1, 2, 3; striped: four items of 384 are far above the others
 enum class walls { none, random, comb, random_nan };  // comb: the only way visits half of all cells; nan: in the walls
 
 struct test_case {
@@ -164,6 +165,8 @@ inline float make_value(inputs kind, uint64_t seed, uint64_t i) {
       return static_cast<float>(1 + hashed(seed, i) % 3);
     case inputs::cheap:
       return uniform_float(seed, i, -0.2, 1);
+    case inputs::striped:
+      return uniform_float(seed, i, -1.5, 1.5) + (i / 4 % 96 == 0 ? 100.0f : 0.0f);
   }
   return 0;
 }

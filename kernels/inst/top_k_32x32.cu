@@ -5,7 +5,7 @@
 
 namespace perturb::cuda {
 template <bool Plain>
-using oracle = top_k_registers<Plain, 32, 32>;
+using oracle = top_k_registers<Plain, 32>;
 const shape& top_k_32x32() {
   static const shape made = make_shape<oracle>("top_k_32x32");
   return made;

@@ -1,7 +1,7 @@
 // top-k of any n and k, a block per sample.
 #include "kernels/dispatch.h"
 #include "kernels/engine.cuh"
-#include "kernels/oracles/top_k.cuh"
+#include "kernels/oracles/top_k_block.cuh"
 
 namespace perturb::cuda {
 template <bool Plain>

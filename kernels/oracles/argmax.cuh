@@ -4,10 +4,11 @@
 #pragma once
 
 #include "kernels/estimators.cuh"
+#include "kernels/oracles/theta_quads.cuh"
 
 namespace perturb::cuda {
 
-// Where theta is staged in shared memory, it is padded to whole quads with -infinity, which never wins.
+// Up to so many items theta is staged in shared memory. Past the last it is -infinity, which never wins.
 constexpr int64_t argmax_staged_limit = 4096;
 
 template <bool Plain, int Lanes>
@@ -20,15 +21,19 @@ class argmax_oracle {
   using source = noise_source<Plain>;
 
   static __device__ __forceinline__ bool takes(const problem&, int64_t) { return true; }
-  static size_t shared_bytes(const problem& p) { return p.n <= argmax_staged_limit ? (size_t)((p.n + 3) / 4 * 4) * sizeof(float) : 0; }
+  static size_t shared_bytes(const problem& p) { return p.n <= argmax_staged_limit ? (size_t)((p.n + 3) / 4) * sizeof(float4) : 0; }
   static size_t scratch_bytes(const problem&) { return 0; }
 
   __device__ __forceinline__ argmax_oracle(const problem& problem_, int64_t row, unsigned char* shared)
-      : p(problem_), theta_(problem_.theta + row * problem_.n), staged_((float*)shared), row_(row_counter(problem_, row)) {}
+      : p(problem_), theta_(problem_, row), staged_((float4*)shared), row_(row_counter(problem_, row)) {}
 
   __device__ __forceinline__ void begin_row() {
     if (p.n > argmax_staged_limit) return;
-    for (int64_t i = threadIdx.x; i < (p.n + 3) / 4 * 4; i += threads) staged_[i] = i < p.n ? theta_[i] : -INFINITY;
+    for (uint32_t q = threadIdx.x; q < theta_.count(); q += threads) {
+      float t[4];
+      theta_.load(q, t);
+      staged_[q] = make_float4(t[0], t[1], t[2], t[3]);
+    }
   }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first + lanes::index(); }
@@ -38,16 +43,18 @@ class argmax_oracle {
     sample_ = sample_counter(p, sample);
     best_ = -INFINITY;
     item_ = 0;
-    const int64_t quads = (p.n + 3) / 4;
+    const uint32_t quads = theta_.count();
     if (p.n <= argmax_staged_limit) {
-      for (int64_t q = lanes::rank(); q < quads; q += Lanes) {
-        const float4 t = ((const float4*)staged_)[q];
-        take_quad(q, t.x, t.y, t.z, t.w);
+      for (uint32_t q = (uint32_t)lanes::rank(); q < quads; q += Lanes) {
+        const float4 four = staged_[q];
+        const float t[4] = {four.x, four.y, four.z, four.w};
+        take_quad(q, t);
       }
     } else {
-      for (int64_t q = lanes::rank(); q < quads; q += Lanes) {
-        const int64_t i = 4 * q;
-        take_quad(q, theta_[i], i + 1 < p.n ? theta_[i + 1] : -INFINITY, i + 2 < p.n ? theta_[i + 2] : -INFINITY, i + 3 < p.n ? theta_[i + 3] : -INFINITY);
+      for (uint32_t q = (uint32_t)lanes::rank(); q < quads; q += Lanes) {
+        float t[4];
+        theta_.load(q, t);
+        take_quad(q, t);
       }
     }
     join();
@@ -61,15 +68,14 @@ class argmax_oracle {
   }
 
  private:
-  __device__ __forceinline__ void take_quad(int64_t q, float t0, float t1, float t2, float t3) {
+  __device__ __forceinline__ void take_quad(uint32_t q, const float t[4]) {
     float z[4];
-    source::quad(p, row_, sample_, (uint32_t)q, z);
-    const float t[4] = {t0, t1, t2, t3};
+    source::quad(p, row_, sample_, q, z);
     float best = -INFINITY;
     uint32_t at = 0;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int64_t i = 4 * q + j;
+      const int64_t i = 4 * (int64_t)q + j;
       const float x = Plain || i < p.n ? source::score(p, t[j], i, z[j]) : -INFINITY;
       if (j == 0 || x > best) {
         best = x;
@@ -78,7 +84,7 @@ class argmax_oracle {
     }
     if (best > best_) {
       best_ = best;
-      item_ = (uint32_t)(4 * q) + at;
+      item_ = 4 * q + at;
     }
   }
 
@@ -111,8 +117,8 @@ class argmax_oracle {
   }
 
   const problem& p;
-  const float* theta_;
-  float* staged_;
+  theta_quads theta_;
+  float4* staged_;
   uint32_t row_, sample_ = 0;
   float best_ = 0.0f;
   uint32_t item_ = 0;

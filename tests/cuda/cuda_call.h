@@ -21,7 +21,8 @@ inline std::vector<test_case> shapes() {
   add(list.argmax_case(6), 5, "warp");
   add(list.argmax_case(5000), 3, "block");
   add(list.top_k_case(20, 3), 9);
-  add(list.top_k_case(100, 10), 5);
+  add(list.top_k_case(100, 10), 20);
+  add(list.top_k_case(200, 10), 20);
   add(list.top_k_case(600, 40), 3);
   add(list.top_k_case(1500, 100), 3, "block");
   for (int64_t n : {5, 12, 30, 60, 100, 200, 400}) add(list.rank_case(n, n % 3 == 0), 5, "packed");

@@ -21,17 +21,45 @@ bool picked(const test_case& c, int number) {
   return number % every == first;
 }
 
-// Those of every backend, one for every kernel, and a large grid with walls, both kinds of diagonal steps and a factor.
+// What top-k's shapes guess, they must make good where it is wrong: in plain kernels and in the general ones.
+void add_top_k_guesses(case_list& list) {
+  const auto add = [&](int64_t n, int64_t k, const char* note, inputs theta, bool quiet, float epsilon = 0.5f) {
+    for (perturb_distribution distribution : {PERTURB_NORMAL, PERTURB_GUMBEL}) {
+      test_case c = list.top_k_case(n, k, theta);
+      c.distribution = distribution;
+      c.quiet = quiet;
+      c.epsilon = epsilon;
+      c.samples = n <= 256 ? 20 : 3;
+      if (n > 100000) c.batch = 1;
+      list.add(c, note);
+    }
+  };
+  for (int64_t n : {15, 30, 64, 100, 200, 1000, 1025, 4096, 4097, 5001}) {
+    for (int64_t k : {int64_t{7}, n / 2, n}) add(n, k, "guess", inputs::distinct, false);
+    add(n, 7, "quiet_ties", inputs::ties, true);
+    add(n, 7, "equal", inputs::equal, true);
+    add(n, 7, "equal_rounded", inputs::equal, false, 1e-6f);
+  }
+  for (int64_t n : {100, 1000, 5000}) add(n, 10, "striped", inputs::striped, false);
+  add(5000, 60, "striped", inputs::striped, false);  // the buffer of the block's filter is left with too few
+  add(4097, 2048, "half", inputs::distinct, false);
+  add(4097, 2049, "half", inputs::distinct, false);
+  add(140000, 20, "two_strides", inputs::distinct, false);
+}
+
+// Those of every backend, one for every kernel, top-k's guesses, and a large grid with walls, both kinds of diagonal steps and a factor.
 std::vector<test_case> all_cases() {
   std::vector<test_case> all = cases();
   const std::vector<test_case> of_kernels = shapes();
   all.insert(all.end(), of_kernels.begin(), of_kernels.end());
   case_list list;
+  add_top_k_guesses(list);
   test_case large = list.grid_case(140, 150, PERTURB_CONNECT_8_NO_CORNER_CUTTING);
   large.wall = walls::random;
   large.diagonal_factor = 1.41421356f;
   large.samples = 3;
-  all.push_back(list.add(large, "tiles_walls"));
+  list.add(large, "tiles_walls");
+  all.insert(all.end(), list.all.begin(), list.all.end());
   return all;
 }
 

@@ -1,0 +1,13 @@
+// top-k of up to 128 items, four lanes per sample.
+#include "kernels/dispatch.h"
+#include "kernels/engine.cuh"
+#include "kernels/oracles/top_k.cuh"
+
+namespace perturb::cuda {
+template <bool Plain>
+using oracle = top_k_registers<Plain, 4>;
+const shape& top_k_4x32() {
+  static const shape made = make_shape<oracle>("top_k_4x32");
+  return made;
+}
+}  // namespace perturb::cuda
