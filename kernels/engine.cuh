@@ -5,7 +5,7 @@
 //
 // The interface of an oracle (kernels/oracles/argmax.cuh is the shortest):
 //   plain, threads, samples_per_step     of the instantiation; a step is what a block solves between two calls of add()
-//   blocks, dense                        optional: see resident_blocks and is_dense
+//   blocks, value_blocks, dense                        optional: see resident_blocks and is_dense
 //   takes(problem, row)                  whether this instantiation solves that row (ranks have two kinds of keys)
 //   shared_bytes(problem)                dynamic shared memory, host side
 //   scratch_bytes(problem)               global memory of each resident block, host side; the block's is p.scratch + blockIdx.x * p.scratch_per_block
@@ -21,11 +21,13 @@
 
 namespace perturb::cuda {
 
-// How many blocks a multiprocessor must hold: ptxas then spills no registers to make room for more. An oracle may say; Fenchel-Young has
-// the most state. 0: as ptxas likes.
+// How many blocks a multiprocessor must hold: ptxas then spills no registers to make room for more. An oracle may say, also for
+// values alone; Fenchel-Young has the most state. 0: as ptxas likes.
 template <class Oracle, template <class> class Estimator>
 constexpr int resident_blocks() {
-  if constexpr (requires { Oracle::blocks; }) {
+  if constexpr (requires { Oracle::value_blocks; } && std::is_same_v<Estimator<Oracle>, value_estimator<Oracle>>) {
+    return Oracle::value_blocks;
+  } else if constexpr (requires { Oracle::blocks; }) {
     return Oracle::blocks;
   } else {
     return std::is_same_v<Estimator<Oracle>, fenchel_young_estimator<Oracle>> ? 1 : 0;

@@ -192,8 +192,10 @@ struct inner_estimator {
       : p(problem_), row(row_), to(problem_, row_), cotangent(problem_.cotangent + row_ * problem_.m), staged((int64_t*)shared), centre(problem_.state[row_].centre),
         to_weight(vjp_weight_scale(problem_.noise, problem_.state[row_].vjp)) {}
   __device__ __forceinline__ void begin() {
-    if (!p.shared_cotangent) return;
-    for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x) staged[i] = cotangent[i];
+    if constexpr (is_dense<Oracle>) {
+      if (!p.shared_cotangent) return;
+      for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x) staged[i] = cotangent[i];
+    }
   }
 
   __device__ __forceinline__ void add(Oracle& oracle, int64_t sample, bool present) {

@@ -13,7 +13,7 @@ class grid_path_columns_oracle {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 128, warps = threads / 32, per_warp = 32 / Lanes, rows = Lanes;
-  static constexpr int blocks = Lanes == 16 ? 5 : 4;
+  static constexpr int blocks = Lanes == 16 ? 5 : 4, value_blocks = Lanes == 16 ? 5 : 3;
   static constexpr int sample_lanes = 32 / Batch;
   static constexpr int64_t samples_per_step = warps * Batch;
   using lanes = group<sample_lanes>;

@@ -19,7 +19,7 @@ class top_k_registers {
  public:
   static constexpr bool plain = Plain;
   static constexpr int threads = 128;
-  static constexpr int blocks = Plain ? 0 : 4;  // of any noise: registers that ptxas would otherwise spill
+  static constexpr int blocks = Plain ? 0 : 4, value_blocks = 4;  // registers that ptxas would otherwise spill
   static constexpr int64_t samples_per_step = threads / Lanes;
   using lanes = group<Lanes>;
   using source = noise_source<Plain>;
