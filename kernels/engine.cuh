@@ -5,7 +5,7 @@
 //
 // The interface of an oracle (kernels/oracles/argmax.cuh is the shortest):
 //   plain, threads, samples_per_step     of the instantiation; a step is what a block solves between two calls of add()
-//   blocks, value_blocks, dense                        optional: see resident_blocks and is_dense
+//   blocks, value_blocks, dense          optional: see resident_blocks and is_dense
 //   takes(problem, row)                  whether this instantiation solves that row (ranks have two kinds of keys)
 //   shared_bytes(problem)                dynamic shared memory, host side
 //   scratch_bytes(problem)               global memory of each resident block, host side; the block's is p.scratch + blockIdx.x * p.scratch_per_block

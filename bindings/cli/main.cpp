@@ -37,11 +37,12 @@ int main(int argc, char** argv) {
       "  perturb path city.map --epsilon 0.1 0.5 1 -o paths.png   expected shortest paths as a picture\n"
       "  perturb rank scores.csv --row 0 --epsilon 0.5            expected ranks of the items of a row\n"
       "  perturb vjp rank scores.csv --cotangent weights.csv      a gradient\n"
+      "  perturb lpgd path city.map --cotangent g.npy --tau 5     a gradient through the hard solver\n"
       "  perturb bench                                            how fast this machine is\n"
       "`perturb COMMAND --help` says more. Exit codes: 0 done, 1 the computation failed, 2 bad usage or bad input.");
   add_path_command(app);
   add_score_commands(app);
-  add_vjp_command(app);
+  add_gradient_commands(app);
   add_bench_command(app);
 
   try {

@@ -38,13 +38,24 @@ void session::expectation(const perturb_oracle* oracle, const perturb_noise& noi
   device_value_error.download(value_std_error);
 }
 
-void session::vjp(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, const float* cotangent,
-                  float* gradient) {
-  if (!on_cuda(context_)) return check(perturb_vjp(context_.get(), oracle, &noise, rows, theta, cotangent, gradient));
+void session::gradient(gradient_method method, const perturb_oracle* oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
+                       int64_t rows, const float* theta, const float* cotangent, float* gradient) {
+  const auto call = [&](const float* t, const float* g, float* out) {
+    switch (method) {
+      case gradient_method::vjp:
+        return perturb_vjp(context_.get(), oracle, &noise, rows, t, g, out);
+      case gradient_method::lpgd:
+        return perturb_lpgd(context_.get(), oracle, &options, rows, t, g, out);
+      case gradient_method::imle:
+        break;
+    }
+    return perturb_imle(context_.get(), oracle, &noise, &options, rows, t, g, out);
+  };
+  if (!on_cuda(context_)) return check(call(theta, cotangent, gradient));
   const int64_t n = rows * perturb_oracle_input_size(oracle), m = rows * perturb_oracle_output_size(oracle);
   const device_array device_theta(theta, n), device_cotangent(cotangent, m);
   device_array device_gradient(gradient, n);
-  check(perturb_vjp(context_.get(), oracle, &noise, rows, device_theta.data(), device_cotangent.data(), device_gradient.data()));
+  check(call(device_theta.data(), device_cotangent.data(), device_gradient.data()));
   device_gradient.download(gradient);
 }
 

@@ -9,6 +9,8 @@
 
 namespace perturb::cli {
 
+enum class gradient_method { vjp, lpgd, imle };
+
 class session {
  public:
   // device: "cpu", "cuda", or "auto" for CUDA where a device works, else the CPU. threads: of the CPU, 0 for one per processor.
@@ -20,8 +22,9 @@ class session {
   void solve(const perturb_oracle* oracle, int64_t rows, const float* theta, float* y, float* value);
   void expectation(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* y, float* y_std_error,
                    float* value, float* value_std_error);
-  void vjp(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, const float* cotangent,
-           float* gradient);
+  // By perturb_vjp, perturb_lpgd or perturb_imle.
+  void gradient(gradient_method method, const perturb_oracle* oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
+                int64_t rows, const float* theta, const float* cotangent, float* gradient);
 
  private:
   context_handle context_;

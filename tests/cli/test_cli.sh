@@ -50,11 +50,13 @@ quick=(--samples 64 --threads 1)
 # ---------------------------------------------------------------- help and usage
 expect 0 '^perturb [0-9]+\.[0-9]+\.[0-9]+ \(library [0-9]+\.[0-9]+\.[0-9]+\)$' --version
 expect 0 'Exit codes: 0 done' --help
-for command in path rank top-k argmax vjp bench; do
+for command in path rank top-k argmax vjp lpgd imle bench; do
   expect 0 'Usage: perturb '$command $command --help
   expect 0 'Examples:' $command --help
 done
-for oracle in rank top-k argmax path; do expect 0 "Usage: perturb vjp $oracle" vjp $oracle --help; done
+for command in vjp lpgd imle; do
+  for oracle in rank top-k argmax path; do expect 0 "Usage: perturb $command $oracle" $command $oracle --help; done
+done
 expect 2 'subcommand is required'
 expect 2 'no such command or option: fly' fly
 expect 2 'no such command or option: --fly' --fly
@@ -161,6 +163,12 @@ json 'all(abs(v) < 1e-3 for v in d["rows"][0]["gradient"])' vjp rank "$wine" --r
 json 'len(d["rows"]) == 2 and len(d["rows"][0]["gradient"]) == 3' vjp argmax "$wine" --row 0 --row 5 --columns L1:L3 --cotangent g.csv "${quick[@]}"
 json 'len(d["gradient"]) == 32 and d["gradient"][0][0] == 0 and any(v != 0 for row in d["gradient"] for v in row)' vjp path "$maze" --cotangent ones "${quick[@]}"
 expect 0 'Euclidean norm' vjp path "$maze" --cotangent one.npy "${quick[@]}" -o v.csv -o v.npy
+expect 0 'gradient of <g, rank>, lower side, tau 2, cotangent ones' lpgd rank "$wine" --row 0 --cotangent ones --tau 2
+json 'all(v == 0 for v in d["rows"][0]["gradient"])' lpgd rank "$wine" --row 0 --cotangent ones --tau 2
+json 'd["side"] == "average" and any(v != 0 for v in d["rows"][0]["gradient"])' lpgd argmax "$wine" --row 0 --columns A1:A3 --cotangent g.csv --tau 1e6 --side average
+json 'd["tau"] == 3 and d["samples"] == 8 and abs(sum(d["rows"][0]["gradient"])) < 1e-4' imle top-k "$wine" -k 3 --row 0 --columns A1:A5 --cotangent ones --tau 3 --samples 8
+expect 0 'Euclidean norm' lpgd path "$maze" --cotangent one.npy --tau 5 --rho 0.5
+expect 2 'tau: expected a finite number > 0, got 0' lpgd rank "$wine" --cotangent ones --tau 0
 [ "$(wc -l <v.csv)" -eq 667 ] || fail "lines of v.csv"
 
 # ---------------------------------------------------------------- bench, failing outputs

@@ -69,7 +69,8 @@ prepared_case other_inputs(perturb_context* cpu, const prepared_case& p, int tur
 }
 
 const std::vector<float>& operand_of(const prepared_case& p, entry_point entry) {
-  return entry == entry_point::vjp ? p.cotangent : entry == entry_point::jvp ? p.tangent : p.target;
+  if (entry == entry_point::vjp || entry == entry_point::lpgd || entry == entry_point::imle) return p.cotangent;
+  return entry == entry_point::jvp ? p.tangent : entry == entry_point::spo_plus ? p.theta_true : p.target;
 }
 
 // Captures one call, then launches it on its inputs and on two others.
