@@ -174,7 +174,8 @@ perturb_status perturb_accumulator_create(perturb_context* context, perturb_oper
     c.batch = batch;
     if (const perturb_status s = check_noise(&any, batch, oracle->n, on_host(*context), c)) return s;
     if (const perturb_status s = check_size("batch", batch, 1, INT64_C(1) << 32)) return s;
-    if (const perturb_status s = check_oracle(c)) return s;
+    if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
+    if (oracle->custom) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: the sums of a solver of the caller's are not integers, and cannot be kept between calls");
     if (const perturb_status s = check_sizes(c)) return s;
     made->context = context;
     made->seed = noise->seed;

@@ -2,6 +2,7 @@
 #include "check.h"
 #include "context.h"
 #include "cpu/float_mode.h"
+#include "custom/custom.h"
 #include "error.h"
 #include "execute.h"
 #include "guard.h"
@@ -45,7 +46,7 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
     if (operation == PERTURB_OP_LPGD || operation == PERTURB_OP_IMLE) {
       if (const perturb_status s = check_lpgd_options(a.options, c)) return s;
     }
-    if (const perturb_status s = check_oracle(c)) return s;
+    if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
     if (const perturb_status s = check_sizes(c)) return s;
     if (batch == 0) return PERTURB_OK;
     if (const perturb_status s = check_arrays(c, a.required, on_host(*context))) return s;
@@ -57,8 +58,6 @@ perturb_status finish_oracle(std::unique_ptr<perturb_oracle> made, perturb_oracl
   *oracle = made.release();
   return PERTURB_OK;
 }
-
-constexpr int64_t items_limit = INT32_MAX;
 
 }  // namespace
 
@@ -216,11 +215,18 @@ perturb_status perturb_grid_path_create(const perturb_grid_path_options* options
   });
 }
 
-perturb_status perturb_custom_create(const perturb_custom_options*, perturb_oracle** oracle) {
+perturb_status perturb_custom_create(const perturb_custom_options* options, perturb_oracle** oracle) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     *oracle = nullptr;
-    return unsupported("perturb_custom_create");
+    if (const perturb_status s = check_custom_options(options)) return s;
+    auto made = std::make_unique<perturb_oracle>();
+    made->kind = custom_kind;
+    made->n = options->n;
+    made->m = options->m;
+    made->minimize = options->sense == PERTURB_MINIMIZE;
+    made->custom.reset(new custom_solver{options->solve, options->user, options->thread_safe != 0});
+    return finish_oracle(std::move(made), oracle);
   });
 }
 
@@ -244,11 +250,15 @@ perturb_status perturb_workspace_size(const perturb_context* context, perturb_op
     if (takes_noise(operation)) {
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
-    if (const perturb_status s = check_oracle(c)) return s;
+    if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
     if (const perturb_status s = check_sizes(c)) return s;
     // With what any alignment of the workspace may cost.
     if (batch == 0) {
       *bytes = 0;
+    } else if (oracle->custom) {
+      size_t scratch = 0;
+      if (const perturb_status s = custom_scratch_bytes(*context, c, scratch)) return s;
+      *bytes = scratch + 63;
     } else if (on_host(*context)) {
       *bytes = make_plan(*context->cpu, c, context->pool->size(), true).bytes() + 63;
     } else {
@@ -280,7 +290,7 @@ perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise*
     context->pool->run(threads, [&](int thread) {
       const float_mode mode;
       const auto edge = [&](int t) { return problems / threads * t + (problems % threads) * t / threads; };
-      context->cpu->noise_fill(c, n, edge(thread), edge(thread + 1), z);
+      context->cpu->noise_fill(c, n, edge(thread), edge(thread + 1), z + edge(thread) * n);
     });
     return PERTURB_OK;
   });

@@ -76,8 +76,11 @@ struct cpu_backend {
   void (*finish)(const call&, int threads, void* scratch, size_t stride);
   // The first perturbed cost below the floor among problems [first, last) of the flattened [batch, samples]; where = {row, sample, item}.
   bool (*find_negative)(const call&, int64_t first, int64_t last, void* scratch, int64_t where[3]);
-  // z[first..last) of the flattened [batch, samples] problems, n items each.
+  // The noise z [last - first, n] of problems first..last of the flattened [batch, samples], and their noise scores S.
   void (*noise_fill)(const call&, int64_t n, int64_t first, int64_t last, float* z);
+  void (*score_fill)(const call&, int64_t n, int64_t first, int64_t last, float* s);
+  // The same problems' perturbed theta [last - first, n], from their noise z.
+  void (*perturb)(const call&, int64_t first, int64_t last, const float* z, float* perturbed);
 };
 
 extern const cpu_backend cpu_scalar;

@@ -30,7 +30,9 @@ bool fits(int64_t a, int64_t b, int64_t c) {
   return !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) && product <= INT64_MAX / 64;
 }
 
-// The first entry that is not finite, or count. The scan is branch-free so that it vectorises.
+}  // namespace
+
+// The scan is branch-free so that it vectorises.
 int64_t first_non_finite(const float* x, int64_t count) {
   constexpr int64_t block = 4096;
   for (int64_t i0 = 0; i0 < count; i0 += block) {
@@ -43,6 +45,8 @@ int64_t first_non_finite(const float* x, int64_t count) {
   }
   return count;
 }
+
+namespace {
 
 struct range {
   const char* name;
@@ -75,7 +79,10 @@ names names_of(perturb_operation operation) {
   }
 }
 
+}  // namespace
+
 int64_t output_count(const call& c, int index) {
+  if (!names_of(c.operation).outputs[index]) return 0;
   const int64_t rows_m = c.batch * c.m(), rows_n = c.batch * c.n();
   switch (c.operation) {
     case PERTURB_OP_SOLVE: return index == 0 ? rows_m : c.batch;
@@ -89,6 +96,8 @@ int64_t output_count(const call& c, int index) {
     default: return index == 1 ? rows_n : c.batch;
   }
 }
+
+namespace {
 
 // No shifted input leaves the range of float.
 perturb_status check_resolve(const call& c) {
@@ -135,6 +144,21 @@ perturb_status check_theta(const call& c) {
   return PERTURB_OK;
 }
 
+// What a custom oracle cannot do: calls on CUDA, <y, theta> where m differs from n, and re-solving.
+perturb_status check_custom_call(const call& c, bool on_host) {
+  if (c.operation >= PERTURB_OP_LPGD) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: LPGD, I-MLE and SPO+ are not offered for solvers of the caller's in this version");
+  if (!on_host) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: solvers of the caller's run on CPU contexts only in this version, this context is on CUDA");
+  if (c.m() == c.n()) return PERTURB_OK;
+  const auto refuse = [&](const char* what) {
+    return fail(PERTURB_ERROR_UNSUPPORTED, "%s needs <y, theta> and so an oracle with m = n, this one has n = %" PRId64 " and m = %" PRId64, what, c.n(), c.m());
+  };
+  if (c.operation == PERTURB_OP_FENCHEL_YOUNG) return refuse("oracle: Fenchel-Young");
+  if (c.operation == PERTURB_OP_SOLVE && c.output[1]) return refuse("value: it");
+  if (c.operation == PERTURB_OP_EXPECTATION && c.output[2]) return refuse("value: it");
+  if (c.operation == PERTURB_OP_EXPECTATION && c.output[3]) return refuse("value_std_error: it");
+  return PERTURB_OK;
+}
+
 }  // namespace
 
 perturb_status check_context_options(const perturb_context_options* options) {
@@ -174,6 +198,16 @@ perturb_status check_grid_options(const perturb_grid_path_options* options) {
   if (!(options->cost_floor > 0.0f && std::isfinite(options->cost_floor)))
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.cost_floor: expected a finite number > 0, got %g", (double)options->cost_floor);
   return PERTURB_OK;
+}
+
+perturb_status check_custom_options(const perturb_custom_options* options) {
+  if (const perturb_status s = check_struct("options", options)) return s;
+  if (const perturb_status s = check_size("options.n", options->n, 1, items_limit)) return s;
+  if (const perturb_status s = check_size("options.m", options->m, 1, items_limit)) return s;
+  const int sense = enum_number(options->sense);
+  if (sense != PERTURB_MAXIMIZE && sense != PERTURB_MINIMIZE) return invalid("%s: expected MAXIMIZE (0) or MINIMIZE (1), got %lld", "options.sense", sense);
+  if (!options->solve) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.solve: must not be NULL");
+  return check_size("options.thread_safe", options->thread_safe, 0, 1);
 }
 
 perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, bool on_host, call& c) {
@@ -245,7 +279,8 @@ perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) 
   return PERTURB_OK;
 }
 
-perturb_status check_oracle(const call& c) {
+perturb_status check_oracle(const call& c, bool on_host) {
+  if (c.oracle->custom) return check_custom_call(c, on_host);
   if (!c.oracle->grid) return PERTURB_OK;
   if (c.operation == PERTURB_OP_FENCHEL_YOUNG && c.oracle->grid->diagonal_factor != 1.0f)
     return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)c.oracle->grid->diagonal_factor);

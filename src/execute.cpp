@@ -2,6 +2,7 @@
 #include "execute.h"
 
 #include "cpu/float_mode.h"
+#include "custom/custom.h"
 #include "error.h"
 #include "plan.h"
 
@@ -20,6 +21,7 @@ perturb_status refuse_negative(perturb_context& context, const call& c, void* sc
 
 perturb_status execute(perturb_context& context, const call& c) {
   if (!on_host(context)) return cuda_execute(context.cuda, c, context.workspace, context.workspace_bytes);
+  if (c.oracle->custom) return custom_execute(context, c);
   const plan p = make_plan(*context.cpu, c, context.pool->size(), false);
   call_scratch scratch(context);
   if (const perturb_status s = scratch.acquire(p.bytes())) return s;

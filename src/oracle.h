@@ -23,6 +23,16 @@ constexpr int oracle_kinds = 0
 #undef PERTURB_ORACLE
     ;
 
+// Of an oracle whose solver is the caller's. No line of oracles.def: src/custom runs its calls, and no table of kernels sees them.
+constexpr oracle_kind custom_kind = static_cast<oracle_kind>(-1);
+
+// The solver of a custom oracle.
+struct custom_solver {
+  perturb_solver solve;
+  void* user;
+  bool thread_safe;
+};
+
 // What a device keeps of an oracle, and how it is given back.
 struct device_copy {
   int ordinal;
@@ -46,9 +56,11 @@ struct perturb_oracle {
   bool descending = false;  // rank
   int32_t base = 1;         // rank
   std::unique_ptr<const perturb::grid> grid;  // grid_path
+  std::unique_ptr<const perturb::custom_solver> custom;  // custom_kind
+  bool minimize = false;                                 // custom_kind
   mutable perturb::device_copies device_copies;  // made by the first call on a device
 
   // Whether noise is added to theta (+1) or subtracted (-1), and whether y maximises <y, s> (+1) or minimises it (-1).
-  float noise_sign() const { return kind == perturb::oracle_kind::grid_path ? -1.0f : 1.0f; }
-  double loss_sign() const { return kind == perturb::oracle_kind::grid_path || descending ? -1.0 : 1.0; }
+  float noise_sign() const { return kind == perturb::oracle_kind::grid_path || minimize ? -1.0f : 1.0f; }
+  double loss_sign() const { return kind == perturb::oracle_kind::grid_path || minimize || descending ? -1.0 : 1.0; }
 };

@@ -25,6 +25,9 @@ constexpr perturb_operation operation_of(entry_point entry) {
   return of[static_cast<int>(entry)];
 }
 
+// LPGD and its family: not offered for solvers of the caller's.
+constexpr bool resolves(entry_point entry) { return entry == entry_point::lpgd || entry == entry_point::imle || entry == entry_point::spo_plus; }
+
 struct request {
   entry_point entry = entry_point::solve;
   perturb_context* context = nullptr;

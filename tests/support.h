@@ -116,6 +116,28 @@ inline oracle_ptr make_grid(const perturb_grid_path_options& options) {
   return oracle_ptr(oracle);
 }
 
+inline oracle_ptr make_custom(const perturb_custom_options& options) {
+  perturb_oracle* oracle = nullptr;
+  require(perturb_custom_create(&options, &oracle));
+  return oracle_ptr(oracle);
+}
+// The argmax of six as a solver of the caller's.
+inline oracle_ptr make_custom_argmax() {
+  perturb_custom_options options = PERTURB_CUSTOM_OPTIONS_INIT;
+  options.n = options.m = 6;
+  options.thread_safe = 1;
+  options.solve = [](int64_t count, const float* theta, float* y, void*, void*) -> int32_t {
+    for (int64_t k = 0; k < count; ++k, theta += 6, y += 6) {
+      int best = 0;
+      for (int i = 1; i < 6; ++i)
+        if (theta[i] > theta[best]) best = i;
+      for (int i = 0; i < 6; ++i) y[i] = i == best;
+    }
+    return 0;
+  };
+  return make_custom(options);
+}
+
 inline perturb_noise make_noise(perturb_distribution distribution, float epsilon, int64_t samples, uint64_t seed = 1) {
   perturb_noise noise = PERTURB_NOISE_INIT;
   noise.distribution = distribution;

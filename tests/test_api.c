@@ -58,9 +58,15 @@ static void init_macros(void) {
   EXPECT(lpgd.struct_size == sizeof lpgd && lpgd.tau == 1.0f && lpgd.rho == 0.0f && lpgd.side == PERTURB_SIDE_LOWER);
 }
 
-static int32_t no_solver(int64_t count, const float* theta, float* y, void* stream, void* user) {
-  (void)count, (void)theta, (void)y, (void)stream, (void)user;
-  return 1;
+/* y = (theta_1, theta_0), counting its problems. */
+static int32_t swap_solver(int64_t count, const float* theta, float* y, void* stream, void* user) {
+  (void)stream;
+  *(int64_t*)user += count;
+  for (int64_t k = 0; k < count; ++k) {
+    y[2 * k] = theta[2 * k + 1];
+    y[2 * k + 1] = theta[2 * k];
+  }
+  return 0;
 }
 
 static void contexts(void) {
@@ -101,10 +107,24 @@ static void oracles(void) {
   oracle = NULL;
   EXPECT_STATUS(PERTURB_ERROR_UNSUPPORTED, perturb_sort_create(4, 0, &oracle));
   perturb_custom_options custom = PERTURB_CUSTOM_OPTIONS_INIT;
-  custom.n = custom.m = 2;
-  custom.solve = no_solver;
-  EXPECT_STATUS(PERTURB_ERROR_UNSUPPORTED, perturb_custom_create(&custom, &oracle));
+  EXPECT_STATUS(PERTURB_ERROR_INVALID_ARGUMENT, perturb_custom_create(&custom, &oracle));
   EXPECT(oracle == NULL);
+  int64_t problems = 0;
+  custom.n = custom.m = 2;
+  custom.solve = swap_solver;
+  custom.user = &problems;
+  EXPECT_OK(perturb_custom_create(&custom, &oracle));
+  EXPECT(perturb_oracle_input_size(oracle) == 2 && perturb_oracle_output_size(oracle) == 2);
+  perturb_context_options options = PERTURB_CONTEXT_OPTIONS_INIT;
+  options.backend = PERTURB_BACKEND_CPU;
+  perturb_context* context = NULL;
+  EXPECT_OK(perturb_context_create(&options, &context));
+  const float theta[6] = {1, 2, 3, 4, 5, 6};
+  float y[6], value[3];
+  EXPECT_OK(perturb_solve(context, oracle, 3, theta, y, value));
+  EXPECT(problems == 3 && y[0] == 2 && y[1] == 1 && y[5] == 5 && value[0] == 4 && value[2] == 60);
+  perturb_context_destroy(context);
+  perturb_oracle_destroy(oracle);
   EXPECT(perturb_oracle_input_size(NULL) == 0 && perturb_oracle_output_size(NULL) == 0);
 }
 

@@ -26,12 +26,14 @@ perturb_grid_path_options small_grid() {
 void for_every_call(const std::function<void(prepared_request&)>& test) {
   const context_ptr context = make_context(2);
   for (entry_point entry : entry_points)
-    for (int oracle = 0; oracle < 4; ++oracle) {
+    for (int oracle = 0; oracle < 5; ++oracle) {
+      if (oracle == 4 && resolves(entry)) continue;
       prepared_request p(context.get(), entry,
                          oracle == 0   ? make_argmax(6)
                          : oracle == 1 ? make_top_k(7, 3)
                          : oracle == 2 ? make_rank(5)
-                                       : make_grid(small_grid()));
+                         : oracle == 3 ? make_grid(small_grid())
+                                       : make_custom_argmax());
       EXPECT_TRUE(accepted(p));
       test(p);
       EXPECT_TRUE(accepted(p)) << "after a refusal";
@@ -306,7 +308,7 @@ TEST(contract, overlapping_outputs_and_alignment) {
 TEST(contract, finite_results_at_the_edge_of_float) {
   const context_ptr context = make_context(1);
   for (entry_point entry : entry_points)
-    for (int which = 0; which < 4; ++which)
+    for (int which = 0; which < (resolves(entry) ? 4 : 5); ++which)
       for (perturb_mode mode : {PERTURB_ADDITIVE, PERTURB_MULTIPLICATIVE})
         for (float size : {1e-44f, 1e-38f, 1e-30f, 1e30f, 1e37f, 3.4e38f})
           for (float epsilon : {1e-44f, 1e-38f, 1e-20f, 1.0f, 10.0f, 1e20f, 3e38f}) {
@@ -314,7 +316,8 @@ TEST(contract, finite_results_at_the_edge_of_float) {
                                which == 0   ? make_argmax(6)
                                : which == 1 ? make_top_k(7, 3)
                                : which == 2 ? make_rank(5)
-                                            : make_grid(small_grid()));
+                               : which == 3 ? make_grid(small_grid())
+                                            : make_custom_argmax());
             for (float& t : p.theta) t = (t - 4) / 5 * size;
             p.noise.epsilon = epsilon;
             p.noise.mode = mode;
@@ -438,10 +441,6 @@ TEST(contract, grid_oracles) {
 TEST(contract, unsupported_features) {
   const auto unsupported = PERTURB_ERROR_UNSUPPORTED;
   EXPECT_TRUE(creation_refused([](perturb_oracle** o) { return perturb_sort_create(4, 0, o); }, unsupported, "sort"));
-  perturb_custom_options custom = PERTURB_CUSTOM_OPTIONS_INIT;
-  custom.n = custom.m = 3;
-  custom.solve = [](int64_t, const float*, float*, void*, void*) -> int32_t { return 0; };
-  EXPECT_TRUE(creation_refused([&](perturb_oracle** o) { return perturb_custom_create(&custom, o); }, unsupported, "custom"));
 
   const context_ptr context = make_context(1);
   // Fenchel-Young needs value = <y, theta>.
@@ -467,6 +466,17 @@ TEST(contract, unsupported_features) {
     EXPECT_TRUE(refused(refusing, refusing.valid, {unsupported}, {"negative"}));
   }
   count(10);
+}
+
+TEST(contract, custom_oracles_do_not_resolve) {
+  const context_ptr context = make_context(1);
+  for (entry_point entry : {entry_point::lpgd, entry_point::imle, entry_point::spo_plus}) {
+    prepared_request p(context.get(), entry, make_custom_argmax());
+    EXPECT_TRUE(refused(p, p.valid, {PERTURB_ERROR_UNSUPPORTED}, {"caller's"}));
+    size_t bytes = 77;
+    EXPECT_EQ(perturb_workspace_size(context.get(), operation_of(entry), p.oracle.get(), &p.noise, 3, &bytes), PERTURB_ERROR_UNSUPPORTED);
+    EXPECT_EQ(bytes, 77u);
+  }
 }
 
 TEST(contract, negative_costs_as_errors) {

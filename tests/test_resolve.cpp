@@ -322,7 +322,7 @@ TEST(resolve, imle_without_noise_is_lpgd) {
     prepared_case p(context.get(), c);
     perturb_noise noise = make_noise(c, p.factors);
     noise.epsilon = 0;
-    noise.samples = 3;
+    noise.samples = 4;
     noise.first_sample = 0;
     const perturb_lpgd_options options = make_lpgd(c, PERTURB_OP_IMLE);
     std::vector<float> with(c.batch * c.n), without(c.batch * c.n);

@@ -71,7 +71,7 @@ typedef enum perturb_status {
   PERTURB_ERROR_OUT_OF_MEMORY = 300,
   PERTURB_ERROR_WORKSPACE_TOO_SMALL = 301, /* perturb_last_error() names the bytes needed */
   PERTURB_ERROR_CUDA = 400,
-  PERTURB_ERROR_CALLBACK = 500, /* a solver of the caller's returned non-zero */
+  PERTURB_ERROR_CALLBACK = 500, /* a solver of the caller's failed */
   PERTURB_ERROR_NOT_CONVERGED = 600,
   PERTURB_ERROR_INTERNAL = 900
 } perturb_status;
@@ -136,7 +136,8 @@ PERTURB_API perturb_backend perturb_context_backend(const perturb_context* conte
 
 /* ================================================================ oracles: what is optimised */
 
-/* An immutable description of a problem class; may be shared by threads and contexts. n is the input size, m the output size.
+/* An immutable description of a problem class; may be shared by threads and contexts (a custom oracle if its solver is thread-safe). n is
+ * the input size, m the output size.
  * The first call with a grid on a CUDA device copies its masks there (2 bytes per cell, by cudaMalloc, also where a workspace is set);
  * they stay until the oracle is destroyed, which must not happen while calls or graphs that use it are still to run. */
 typedef struct perturb_oracle perturb_oracle;
@@ -209,19 +210,34 @@ typedef struct perturb_grid_path_options {
  * Fenchel-Young needs value = <y, theta> up to a constant: UNSUPPORTED with diagonal_factor != 1. */
 PERTURB_API perturb_status perturb_grid_path_create(const perturb_grid_path_options* options, perturb_oracle** oracle);
 
-/* A solver of the caller's: solves `count` problems at once; a non-zero return becomes PERTURB_ERROR_CALLBACK. */
+/* A solver of the caller's: writes y[k] = y*(theta[k]) for `count` problems, 1 to 128 at a time, and returns 0. Any other number stops the
+ * call, which then fails with PERTURB_ERROR_CALLBACK. theta holds scores (costs when minimising) that are already perturbed. y is to be
+ * filled: an entry that is not written, or not finite, is PERTURB_ERROR_CALLBACK too. Both arrays are the library's and live until
+ * the solver returns. stream: NULL on a CPU context; user: as given. */
 typedef int32_t (*perturb_solver)(int64_t count, const float* theta /* [count, n] */, float* y /* [count, m] */, void* stream, void* user);
 typedef struct perturb_custom_options {
   uint32_t struct_size;
-  int64_t n, m;
-  perturb_sense sense;
+  int64_t n, m;        /* the sizes of theta and y, 1..2^31 - 1 each; they may differ */
+  perturb_sense sense; /* whether y maximises <y, theta> or minimises it: the sign of noise and derivatives */
   perturb_solver solve;
-  void* user;
-  int32_t thread_safe; /* 1: solve may be called from several threads at once */
+  void* user;          /* handed to solve; must live as long as the oracle */
+  int32_t thread_safe; /* 1: solve may be called from several threads at once; 0: it is called on the calling thread alone */
 } perturb_custom_options;
+/* Defaults: no sizes and no solver (set n, m and solve), maximise, not thread-safe. */
 #define PERTURB_CUSTOM_OPTIONS_INIT \
   { (uint32_t)sizeof(perturb_custom_options), 0, 0, PERTURB_MAXIMIZE, NULL, NULL, 0 }
-/* In this version: PERTURB_ERROR_UNSUPPORTED. */
+/* An oracle whose solver is the caller's; docs/custom-solvers.md. In this version calls on CUDA contexts, LPGD, I-MLE and SPO+ with it are
+ * UNSUPPORTED.
+ * y is any vector of finite floats. The derivative estimators are right for every y that depends on the perturbed theta alone: nothing
+ * here needs y to be a vertex, or optimal. What needs <y, theta> needs m = n, else UNSUPPORTED: value, value_std_error, Fenchel-Young;
+ * a Fenchel-Young loss needs y to be the argmax (argmin) of <y, theta>, and a sample in which the target is better counts as 0.
+ * The solver should give a problem the same y whatever other problems come with it. Results are then the same bits for any number of
+ * threads, and for either value of thread_safe; sums are in double precision, in a fixed order. With thread_safe = 1 the rows of a call,
+ * and in a call of few rows every 128 samples of a row, are spread over the context's threads.
+ * A solver may throw C++ exceptions (PERTURB_ERROR_CALLBACK) and may make calls on other contexts, never on the context that called it.
+ * Of several failures the first in the order of rows and samples is reported. A call that fails has written nothing, except that a
+ * failing perturb_sample may have written some samples' solutions. Workspace: O(batch (n + m) + threads (n + m)), with m n for n + m in the
+ * Jacobian. */
 PERTURB_API perturb_status perturb_custom_create(const perturb_custom_options* options, perturb_oracle** oracle);
 
 /* Frees an oracle. NULL is fine. No call may be using it. */
@@ -296,8 +312,9 @@ typedef enum perturb_operation {
   PERTURB_OP_SPO_PLUS
 } perturb_operation;
 
-/* The bytes of workspace that a call with these arguments uses, whichever optional outputs and options it is given. noise: NULL for SOLVE, LPGD, SPO_PLUS.
- * O(threads (n + m)) on a CPU context (O(threads n m) for the Jacobian, whose result is that large); never batch x samples x n. */
+/* The bytes of workspace that a call with these arguments uses, whichever optional outputs and options it is given. noise: NULL for SOLVE,
+ * LPGD, SPO_PLUS. O(threads (n + m)) on a CPU context (O(threads n m) for the Jacobian, whose result is that large), more for custom
+ * oracles; never batch x samples x n. */
 PERTURB_API perturb_status perturb_workspace_size(const perturb_context* context, perturb_operation operation, const perturb_oracle* oracle,
                                                   const perturb_noise* noise, int64_t batch, size_t* bytes);
 
@@ -308,7 +325,7 @@ PERTURB_API perturb_status perturb_noise_fill(perturb_context* context, const pe
 /* ================================================================ the perturbed optimizer and its derivatives
  * Below, y_m = y*(s_m) is the solution and s_m the perturbed theta of sample m = 1..M, S_m its noise scores, and sigma is +1, but -1 for a
  * MINIMIZE oracle with additive noise. With multiplicative noise eps_i is replaced by eps_i theta_i in every division (papers: Berthet
- * proposition 3.1; Dalle et al. 2022). All sums are exact integers or fixed point, then rounded once. */
+ * proposition 3.1; Dalle et al. 2022). All sums are exact integers or fixed point, then rounded once (of custom oracles: in double). */
 
 /* The hard optimizer: y [batch, m], value [batch] or NULL: max (or min) <y, theta>. */
 PERTURB_API perturb_status perturb_solve(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta, float* y,

@@ -18,6 +18,8 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace perturb {
@@ -80,6 +82,38 @@ class oracle {
   static oracle rank(int64_t n) { return make(perturb_rank_create, n, nullptr); }
   static oracle rank(int64_t n, const perturb_rank_options& options) { return make(perturb_rank_create, n, &options); }
   static oracle grid_path(const perturb_grid_path_options& options) { return make(perturb_grid_path_create, &options); }
+  static oracle custom(const perturb_custom_options& options) { return make(perturb_custom_create, &options); }
+  // A solver of the caller's, kept by the oracle: solve(std::span<const float> theta, std::span<float> y) for one problem, or
+  // solve(int64_t count, std::span<const float> theta, std::span<float> y) for `count` problems at once. What it throws becomes a
+  // perturb::error of the call, with status PERTURB_ERROR_CALLBACK and its text.
+  template <class Solve>
+  static oracle custom(int64_t n, int64_t m, perturb_sense sense, Solve solve, bool thread_safe = false) {
+    struct state {
+      Solve solve;
+      size_t n, m;
+    };
+    const auto kept = std::make_shared<state>(state{std::move(solve), static_cast<size_t>(n), static_cast<size_t>(m)});
+    perturb_custom_options options = PERTURB_CUSTOM_OPTIONS_INIT;
+    options.n = n;
+    options.m = m;
+    options.sense = sense;
+    options.thread_safe = thread_safe;
+    options.user = kept.get();
+    options.solve = [](int64_t count, const float* theta, float* y, void*, void* user) -> int32_t {
+      state& self = *static_cast<state*>(user);
+      const size_t problems = static_cast<size_t>(count);
+      if constexpr (std::is_invocable_v<Solve&, std::span<const float>, std::span<float>>) {
+        for (size_t k = 0; k < problems; ++k)
+          self.solve(std::span<const float>(theta + k * self.n, self.n), std::span<float>(y + k * self.m, self.m));
+      } else {
+        self.solve(count, std::span<const float>(theta, problems * self.n), std::span<float>(y, problems * self.m));
+      }
+      return 0;
+    };
+    oracle made = custom(options);
+    made.solver_ = kept;
+    return made;
+  }
 
   perturb_oracle* get() const noexcept { return handle_.get(); }
   int64_t input_size() const noexcept { return perturb_oracle_input_size(get()); }
@@ -95,6 +129,7 @@ class oracle {
   struct destroy {
     void operator()(perturb_oracle* handle) const noexcept { perturb_oracle_destroy(handle); }
   };
+  std::shared_ptr<void> solver_;  // of a custom oracle
   std::unique_ptr<perturb_oracle, destroy> handle_;
 };
 

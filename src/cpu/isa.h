@@ -107,11 +107,28 @@ struct isa_table {
   }
 
   // Problems first..last of [batch, samples], one at a time with the items over lanes.
-  static void noise_fill(const call& c, int64_t n, int64_t first, int64_t last, float* z) {
+  template <wanted W>
+  static void fill_problems(const call& c, int64_t n, int64_t first, int64_t last, float* out) {
     single source;
     for (int64_t p = first; p < last; ++p) {
       source.begin(c.keys, c.antithetic, (uint32_t)(c.first_row + p / c.samples), (uint32_t)(c.first_sample + p % c.samples));
-      with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(0, n, z + p * n); });
+      with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, W>(0, n, out + (p - first) * n); });
+    }
+  }
+
+  // The compiler makes vectors of these loops: each item is by itself.
+  static void perturb(const call& c, int64_t first, int64_t last, const float* z, float* perturbed) {
+    using lane = typename single::V;
+    const int64_t n = c.n();
+    const float* factors = c.epsilon_per_item;
+    const float sign = c.multiplicative ? 1.0f : c.oracle->noise_sign(), epsilon = c.epsilon;
+    for (int64_t p = first; p < last; ++p, z += n, perturbed += n) {
+      const float* theta = c.theta + p / c.samples * n;
+      if (c.multiplicative) {
+        for (int64_t i = 0; i < n; ++i) perturbed[i] = multiplicative_score<lane>(theta[i], factors ? epsilon * factors[i] : epsilon, z[i]);
+      } else {
+        for (int64_t i = 0; i < n; ++i) perturbed[i] = additive_score<lane>(theta[i], sign * (factors ? epsilon * factors[i] : epsilon), z[i]);
+      }
     }
   }
 
@@ -140,7 +157,9 @@ struct isa_table {
     return false;
   }
 
-  static constexpr cpu_backend make(const char* name) { return {name, Vec::count, scratch_bytes, row_words, run, finish, find_negative, noise_fill}; }
+  static constexpr cpu_backend make(const char* name) {
+    return {name, Vec::count, scratch_bytes, row_words, run, finish, find_negative, fill_problems<wanted::noise>, fill_problems<wanted::score>, perturb};
+  }
 };
 
 }  // namespace perturb

@@ -1,4 +1,5 @@
 // The example of example.c through perturb.hpp, and every other call of that header once: it must compile, link and agree.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <perturb/perturb.hpp>
@@ -76,6 +77,30 @@ int main() try {
   grid.target = 3;
   expect(perturb::solve(context, perturb::oracle::grid_path(grid), std::vector<float>(4, 1)) == std::vector<float>({1, 0, 0, 1}),
          "grid_path");
+
+  // Solvers of our own: one problem at a time, and all that a call hands over.
+  const perturb::oracle signs = perturb::oracle::custom(3, 2, PERTURB_MAXIMIZE, [](std::span<const float> in, std::span<float> out) {
+    out[0] = in[0] > 0;
+    out[1] = in[1] > in[2];
+  });
+  expect(signs.input_size() == 3 && signs.output_size() == 2, "sizes of a custom oracle");
+  expect(perturb::solve(context, signs, theta) == std::vector<float>({1, 0}), "custom, one problem at a time");
+  const perturb::oracle copies = perturb::oracle::custom(
+      3, 3, PERTURB_MAXIMIZE,
+      [](int64_t count, std::span<const float> in, std::span<float> out) {
+        if (count < 1) throw std::runtime_error("no problem");
+        std::copy(in.begin(), in.end(), out.begin());
+      },
+      true);
+  expect(perturb::solve(context, copies, theta) == theta, "custom, all problems at once");
+  const perturb::oracle stubborn =
+      perturb::oracle::custom(3, 3, PERTURB_MINIMIZE, [](std::span<const float>, std::span<float>) { throw std::runtime_error("no way"); });
+  try {
+    perturb::solve(context, stubborn, theta);
+    expect(false, "a solver that throws is an error");
+  } catch (const perturb::error& error) {
+    expect(error.status() == PERTURB_ERROR_CALLBACK && std::string(error.what()).find("no way") != std::string::npos, "its text is kept");
+  }
 
   perturb::context moved = std::move(context);
   expect(context.get() == nullptr && moved.get() != nullptr, "move");
