@@ -150,7 +150,7 @@ TEST(bits, split_samples) {
     std::vector<double> counts(c.n);
     int64_t done = 0;
     const int64_t unit = c.sampling == PERTURB_SAMPLING_ANTITHETIC ? 2 : 1;
-    for (int64_t part : {unit, 3 * unit, c.samples / 4 * unit, c.samples}) {
+    for (int64_t part : {unit, 2 * unit, c.samples / 6 * unit, c.samples}) {
       perturb_noise noise = whole;
       noise.first_sample = whole.first_sample + done;
       noise.samples = std::min(part, c.samples - done);

@@ -239,7 +239,11 @@ void add_oracle(CLI::App& parent, gradient_method method, std::optional<score_or
       ->type_name("FILE|ones");
   if (resolves(method)) {
     const char* const group = "Re-solving";
-    sub->add_option("--tau", command->tau, "Step: theta is shifted by tau times the cotangent")->type_name("T")->capture_default_str()->group(group);
+    sub->add_option("--tau", command->tau, "Step: theta is shifted by tau times the cotangent")
+        ->check(CLI::PositiveNumber.description(""))
+        ->type_name("T")
+        ->capture_default_str()
+        ->group(group);
     sub->add_option("--side", command->side, "lower, upper or average")
         ->check(CLI::IsMember({"lower", "upper", "average"}).description(""))
         ->type_name("SIDE")
@@ -248,7 +252,11 @@ void add_oracle(CLI::App& parent, gradient_method method, std::optional<score_or
     sub->add_flag("--relative", command->relative, "tau is in units of |theta| / |cotangent| of a row")->group(group);
   }
   if (method == gradient_method::lpgd)
-    sub->add_option("--rho", command->rho, "Prox weight: keeps the second solution near the first")->type_name("R")->capture_default_str()->group("Re-solving");
+    sub->add_option("--rho", command->rho, "Prox weight: keeps the second solution near the first")
+        ->check(CLI::NonNegativeNumber.description(""))
+        ->type_name("R")
+        ->capture_default_str()
+        ->group("Re-solving");
   if (is_noisy(method)) {
     add_noise_options(*sub, command->noise, 1);
   } else {

@@ -167,8 +167,8 @@ expect 0 'gradient of <g, rank>, lower side, tau 2, cotangent ones' lpgd rank "$
 json 'all(v == 0 for v in d["rows"][0]["gradient"])' lpgd rank "$wine" --row 0 --cotangent ones --tau 2
 json 'd["side"] == "average" and any(v != 0 for v in d["rows"][0]["gradient"])' lpgd argmax "$wine" --row 0 --columns A1:A3 --cotangent g.csv --tau 1e6 --side average
 json 'd["tau"] == 3 and d["samples"] == 8 and abs(sum(d["rows"][0]["gradient"])) < 1e-4' imle top-k "$wine" -k 3 --row 0 --columns A1:A5 --cotangent ones --tau 3 --samples 8
-expect 0 'Euclidean norm' lpgd path "$maze" --cotangent one.npy --tau 5 --rho 0.5
-expect 2 'tau: expected a finite number > 0, got 0' lpgd rank "$wine" --cotangent ones --tau 0
+expect 0 'Euclidean norm' lpgd path "$maze" --cotangent one.npy --tau 5 --rho 0.5 --diagonal 1
+expect 2 'tau' lpgd rank "$wine" --cotangent ones --tau 0
 [ "$(wc -l <v.csv)" -eq 667 ] || fail "lines of v.csv"
 
 # ---------------------------------------------------------------- bench, failing outputs
