@@ -1,8 +1,9 @@
 // Shortest grid paths on the device: what all shapes share. Lanes are columns, and the rows of a grid or of a tile are in registers.
 //
 // Distances have one fixpoint (math/grid_cost.h), so any order of relaxation gives the CPU's. A wall, or a cell outside the grid, is a
-// cell that costs one quantum less than infinity: sums with it fit int32, it gives no cell a distance below infinity, and no reached
-// cell has it as predecessor. What remains for masks are diagonal steps that the connectivity forbids between two open cells.
+// cell that costs one quantum less than infinity, and so far are cells that nothing has reached: sums with it fit int32, a wall brings no
+// cell nearer, and no reached cell has one as predecessor. What remains for masks are diagonal steps that the connectivity forbids between
+// two open cells.
 #pragma once
 
 #include "grid.h"
@@ -11,7 +12,7 @@
 
 namespace perturb::cuda {
 
-constexpr int32_t wall_quanta = grid_infinity - 1;
+constexpr int32_t far_quanta = grid_infinity - 1;
 
 // src/grid.h's tables as arithmetic: device code reads no host arrays.
 static __device__ __forceinline__ int32_t step_row(uint32_t k) { return (k > 2) + (k > 4) - 1; }
@@ -19,7 +20,7 @@ static __device__ __forceinline__ int32_t step_column(uint32_t k) { return (int3
 static __device__ __forceinline__ bool step_is_diagonal(uint32_t k) { return grid_diagonals >> k & 1u; }
 
 // cost: +infinity for a wall, which the conversion saturates.
-static __device__ __forceinline__ int32_t step_quanta(float cost, float scale) { return ::min((int32_t)grid_quanta<lane>(cost, scale), wall_quanta); }
+static __device__ __forceinline__ int32_t step_quanta(float cost, float scale) { return ::min((int32_t)grid_quanta<lane>(cost, scale), far_quanta); }
 
 // theta: +infinity for a wall.
 template <bool Plain>
@@ -67,11 +68,23 @@ struct grid_column {
   static __device__ __forceinline__ int32_t west(int32_t x) { return __shfl_up_sync(full_mask, x, 1, Lanes); }  // the first lane gets its own,
   static __device__ __forceinline__ int32_t east(int32_t x) { return __shfl_down_sync(full_mask, x, 1, Lanes); }  // so does the last: no harm
 
+  // The sum of the distances, never 0. No distance ever grows, so it stays only where all stay.
+  __device__ __forceinline__ uint64_t sum() const {
+    uint64_t all = 0;
+#pragma unroll
+    for (int r = 0; r < Rows; r += 4) all += sum_of_four(r);
+    return all;
+  }
+  __device__ __forceinline__ uint32_t sum_of_four(int r) const {
+    return (uint32_t)distance[r] + (uint32_t)distance[r + 1] + (uint32_t)distance[r + 2] + (uint32_t)distance[r + 3];
+  }
+
   // One sweep over the rows: each is relaxed from the row before and sideways. Two shuffles do for both, since a row hands on what it had
-  // before its sideways step. Not 0: something changed.
+  // before its sideways step. Returns the sum of the rows.
   template <bool Down>
-  __device__ __forceinline__ int32_t sweep(int32_t height) {
-    int32_t changed = 0, from = grid_infinity;
+  __device__ __forceinline__ uint64_t sweep(int32_t height) {
+    int32_t from = grid_infinity;
+    uint64_t all = 0;
 #pragma unroll
     for (int g = 0; g < Rows / 4; ++g) {
       const int first = Down ? 4 * g : Rows - 4 - 4 * g;
@@ -79,19 +92,20 @@ struct grid_column {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int r = first + (Down ? j : 3 - j);
-        const int32_t old = distance[r], here = __viaddmin_s32(from, quanta[r], old);
+        const int32_t here = __viaddmin_s32(from, quanta[r], distance[r]);
         from = __vimin3_s32(here, west(here), east(here));
         distance[r] = __viaddmin_s32(from, quanta[r], here);
-        changed |= old ^ distance[r];
       }
+      all += sum_of_four(first);
     }
-    return changed;
+    return all;
   }
 
   // The same where diagonal steps cost something else (diagonal(r)) or some do not exist.
   template <bool Down, class Diagonal>
-  __device__ __forceinline__ int32_t sweep(int32_t height, const diagonal_masks& steps, Diagonal&& diagonal) {
-    int32_t changed = 0, from = grid_infinity, from_west = grid_infinity, from_east = grid_infinity;
+  __device__ __forceinline__ uint64_t sweep(int32_t height, const diagonal_masks& steps, Diagonal&& diagonal) {
+    int32_t from = grid_infinity, from_west = grid_infinity, from_east = grid_infinity;
+    uint64_t all = 0;
     const uint32_t west_steps = Down ? steps.nw : steps.sw, east_steps = Down ? steps.ne : steps.se;
 #pragma unroll
     for (int g = 0; g < Rows / 4; ++g) {
@@ -100,34 +114,29 @@ struct grid_column {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int r = first + (Down ? j : 3 - j);
-        const int32_t old = distance[r];
         const int32_t slanted = ::min(west_steps >> r & 1 ? from_west : grid_infinity, east_steps >> r & 1 ? from_east : grid_infinity);
-        const int32_t here = __viaddmin_s32(slanted, diagonal(r), __viaddmin_s32(from, quanta[r], old));
+        const int32_t here = __viaddmin_s32(slanted, diagonal(r), __viaddmin_s32(from, quanta[r], distance[r]));
         from_west = west(here);
         from_east = east(here);
         from = distance[r] = __viaddmin_s32(::min(from_west, from_east), quanta[r], here);
-        changed |= old ^ distance[r];
       }
+      all += sum_of_four(first);
     }
-    return changed;
+    return all;
   }
 
-  // Sweeps down and up in turn until neither changes anything in the warp; the OR of this lane's changes.
+  // Sweeps down and up in turn until neither changes a sum in the warp. sum: before, or 0; returns the sum after.
   template <class Down, class Up>
-  static __device__ __forceinline__ int32_t settle(Down&& down, Up&& up) {
-    int32_t moved = 0;
+  static __device__ __forceinline__ uint64_t settle(uint64_t sum, Down&& down, Up&& up) {
     bool quiet = false;
     for (;;) {
-      int32_t changed = down();
-      moved |= changed;
-      bool still = !__any_sync(full_mask, changed != 0);
-      if (still && quiet) break;
-      changed = up();
-      moved |= changed;
-      quiet = !__any_sync(full_mask, changed != 0);
-      if (still && quiet) break;
+      const uint64_t before = sum, between = down();
+      const bool still = !__any_sync(full_mask, between != before);
+      if (still && quiet) return between;
+      sum = up();
+      quiet = !__any_sync(full_mask, sum != between);
+      if (still && quiet) return sum;
     }
-    return moved;
   }
 };
 

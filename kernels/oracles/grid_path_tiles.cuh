@@ -164,7 +164,7 @@ class grid_path_tiles_oracle {
         const int32_t i = 4 * q + j;
         if (i >= n) break;
         costs_[i] = cell_cost<Plain>(p, g.passable[i] ? theta_[i] : INFINITY, i, z[j]);
-        distance_[i] = grid_infinity;
+        distance_[i] = far_quanta;
       }
     }
     for (int32_t i = threadIdx.x; i < tiles(g); i += threads) {
@@ -209,7 +209,7 @@ class grid_path_tiles_oracle {
 #pragma unroll
       for (int r = 0; r < tile_rows; ++r) {
         const float cost = r < inside ? o.costs_[at] : INFINITY;
-        x.distance[r] = r < inside ? o.distance_[at] : grid_infinity;
+        x.distance[r] = r < inside ? o.distance_[at] : far_quanta;
         x.quanta[r] = step_quanta(cost, o.scale_);
         o.slanted_[tile_columns * r] = even ? x.quanta[r] : step_quanta(cost * g.diagonal_factor, o.scale_);
         if (!even) {
@@ -253,11 +253,13 @@ class grid_path_tiles_oracle {
       const device_grid& g = o.p.grid;
       // Inside, the tile was stable when it was last written.
       if (!__any_sync(full_mask, moved != 0)) return;
+      const uint64_t before = x.sum();
       if (__all_sync(full_mask, o.even_)) {
-        moved |= x.settle([&] { return x.template sweep<true>(tile_rows); }, [&] { return x.template sweep<false>(tile_rows); });
+        moved |= before != x.settle(before, [&] { return x.template sweep<true>(tile_rows); }, [&] { return x.template sweep<false>(tile_rows); });
       } else {
         const auto diagonal = [&](int r) { return o.slanted_[tile_columns * r]; };
-        moved |= x.settle([&] { return x.template sweep<true>(tile_rows, steps, diagonal); }, [&] { return x.template sweep<false>(tile_rows, steps, diagonal); });
+        moved |= before != x.settle(before, [&] { return x.template sweep<true>(tile_rows, steps, diagonal); },
+                                    [&] { return x.template sweep<false>(tile_rows, steps, diagonal); });
       }
       const int32_t column = across * tile_columns + (int32_t)(threadIdx.x % 32);
       int32_t width = g.width, inside = column < g.width ? g.height - down * tile_rows : 0;

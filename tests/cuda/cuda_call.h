@@ -45,7 +45,12 @@ inline std::vector<test_case> shapes() {
   walled.wall = walls::random_nan;
   walled.per_item = true;
   add(walled, 5, "walls");
+  add(list.grid_case(16, 16), 35, "two_steps");
   add(list.grid_case(20, 20), 3);
+  test_case slanted = list.grid_case(18, 32);
+  slanted.wall = walls::random;
+  slanted.diagonal_factor = 1.41421356f;
+  add(slanted, 9, "slanted");
   add(list.grid_case(40, 40), 2, "strips");
   add(list.grid_case(9, 130, PERTURB_CONNECT_4), 2, "tiles");
   for (test_case& c : list.all)
