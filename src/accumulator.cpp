@@ -40,8 +40,6 @@ int64_t sample_set::size() const {
 
 namespace {
 
-using std::int64_t;
-
 struct destroy {
   void operator()(perturb_accumulator* a) const { perturb_accumulator_destroy(a); }
 };
@@ -104,11 +102,7 @@ perturb_status gather_rows(const perturb_accumulator& a, std::vector<int64_t>& r
 // Adds rows of the saved form.
 perturb_status scatter_rows(perturb_accumulator& a, const unsigned char* bytes) {
   const int64_t width = a.words_per_row + saved_sum_words;
-  const auto word = [&](int64_t i) {
-    uint64_t value = 0;
-    for (int j = 0; j < 8; ++j) value |= (uint64_t)bytes[8 * i + j] << (8 * j);
-    return (int64_t)value;
-  };
+  const auto word = [&](int64_t i) { return (int64_t)word_at(bytes + 8 * i); };
   std::vector<int64_t> rows;
   if (!on_host(*a.context)) rows.resize((size_t)a.word_count());
   for (int64_t b = 0; b < a.call.batch; ++b) {
@@ -176,6 +170,8 @@ perturb_status perturb_accumulator_create(perturb_context* context, perturb_oper
     if (const perturb_status s = check_size("batch", batch, 1, INT64_C(1) << 32)) return s;
     if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
     if (oracle->custom) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: the sums of a solver of the caller's are not integers, and cannot be kept between calls");
+    if (oracle->grid && oracle->grid->refuse_negative && !on_host(*context))  // add() returns before the device has looked at a cost
+      return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: on a CUDA context accumulators need a grid with options.negative CLAMP");
     if (const perturb_status s = check_sizes(c)) return s;
     made->context = context;
     made->seed = noise->seed;

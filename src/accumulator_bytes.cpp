@@ -42,12 +42,6 @@ class writer {
   size_t used_ = 0;
 };
 
-uint64_t word_at(const unsigned char* bytes) {
-  uint64_t value = 0;
-  for (int i = 0; i < 8; ++i) value |= (uint64_t)bytes[i] << (8 * i);
-  return value;
-}
-
 uint64_t bits_of(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
@@ -126,6 +120,12 @@ size_t write(const perturb_accumulator& a, const int64_t* rows, unsigned char* o
 }
 
 }  // namespace
+
+uint64_t word_at(const unsigned char* bytes) {
+  uint64_t value = 0;
+  for (int i = 0; i < 8; ++i) value |= (uint64_t)bytes[i] << (8 * i);
+  return value;
+}
 
 size_t saved_size(const perturb_accumulator& a) { return write(a, nullptr, nullptr); }
 

@@ -12,6 +12,9 @@ namespace perturb {
 // The sums of all rows in the order of the file: the row's words, then its three sums over items as low and high halves.
 constexpr int saved_sum_words = 6;
 
+// A number of the file.
+uint64_t word_at(const unsigned char* bytes);
+
 size_t saved_size(const perturb_accumulator& a);
 // rows: batch * (words_per_row + saved_sum_words) words.
 void write_accumulator(const perturb_accumulator& a, const int64_t* rows, void* bytes);

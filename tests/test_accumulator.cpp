@@ -6,32 +6,10 @@
 #include <numeric>
 #include <random>
 
-#include "arranged_call.h"
+#include "accumulators.h"
 
 namespace perturb::test {
 namespace {
-
-struct destroy_accumulator {
-  void operator()(perturb_accumulator* a) const { perturb_accumulator_destroy(a); }
-};
-using accumulator_ptr = std::unique_ptr<perturb_accumulator, destroy_accumulator>;
-
-accumulator_ptr make_accumulator(const request& r) {
-  perturb_accumulator* made = nullptr;
-  require(perturb_accumulator_create(r.context, operation_of(r.entry), r.oracle, r.noise, r.batch, &made));
-  return accumulator_ptr(made);
-}
-
-constexpr entry_point entries[] = {entry_point::expectation, entry_point::vjp, entry_point::jvp, entry_point::jacobian, entry_point::fenchel_young};
-
-std::vector<unsigned char> saved(const perturb_accumulator* a) {
-  size_t size = 0;
-  require(perturb_accumulator_save(a, nullptr, &size));
-  std::vector<unsigned char> bytes(size);
-  require(perturb_accumulator_save(a, bytes.data(), &size));
-  EXPECT_EQ(size, bytes.size());
-  return bytes;
-}
 
 struct part {
   int64_t first, samples;
@@ -56,7 +34,7 @@ TEST(accumulator, parts_give_the_bits_of_one_call) {
     if (c.n > 600 || c.samples > 200) continue;
     c.first_sample = 0;
     prepared_case p(one.get(), c);
-    for (entry_point entry : entries) {
+    for (entry_point entry : accumulated) {
       if (!has(p, entry)) continue;
       SCOPED_TRACE(c.name + " " + name_of(entry));
       host_call whole(one.get(), p, entry), parted(three.get(), p, entry);
@@ -91,7 +69,7 @@ TEST(accumulator, results_on_the_way) {
   case_list list;
   test_case c = list.rank_case(30);
   c.batch = 3;
-  for (entry_point entry : entries) {
+  for (entry_point entry : accumulated) {
     prepared_case p(context.get(), c);
     host_call all(context.get(), p, entry);
     const accumulator_ptr a = make_accumulator(all.valid);

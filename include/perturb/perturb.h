@@ -370,7 +370,8 @@ PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const
  * count from 0 to 2^32 - 1 (the noise of a call with first_sample); each may be added once, and an accumulator knows which it has. */
 typedef struct perturb_accumulator perturb_accumulator;
 
-/* Makes an empty accumulator for `batch` >= 1 rows. operation: EXPECTATION, VJP, JVP, JACOBIAN or FENCHEL_YOUNG, else UNSUPPORTED. noise: as of
+/* Makes an empty accumulator for `batch` >= 1 rows. operation: EXPECTATION, VJP, JVP, JACOBIAN or FENCHEL_YOUNG, else UNSUPPORTED, as are custom
+ * oracles, and on a CUDA context grids with options.negative ERROR. noise: as of
  * the operation's call; samples and first_sample do not matter. Context, oracle and noise->epsilon_per_item must outlive it, and it is used
  * like the context: by one thread at a time. Memory: about 8 (m + 8) bytes per row of an expectation, 24 n of a VJP, from the context's
  * allocator: host or device memory. */

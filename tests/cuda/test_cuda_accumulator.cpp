@@ -2,29 +2,11 @@
 // call, for every shape of kernel.
 #include <gtest/gtest.h>
 
+#include "accumulators.h"
 #include "cuda/cuda_call.h"
 
 namespace perturb::test {
 namespace {
-
-struct destroy_accumulator {
-  void operator()(perturb_accumulator* a) const { perturb_accumulator_destroy(a); }
-};
-using accumulator_ptr = std::unique_ptr<perturb_accumulator, destroy_accumulator>;
-
-accumulator_ptr make_accumulator(const request& r) {
-  perturb_accumulator* made = nullptr;
-  require(perturb_accumulator_create(r.context, operation_of(r.entry), r.oracle, r.noise, r.batch, &made));
-  return accumulator_ptr(made);
-}
-
-std::vector<unsigned char> saved(const perturb_accumulator* a) {
-  size_t size = 0;
-  require(perturb_accumulator_save(a, nullptr, &size));
-  std::vector<unsigned char> bytes(size);
-  require(perturb_accumulator_save(a, bytes.data(), &size));
-  return bytes;
-}
 
 TEST(cuda_accumulator, parts_give_the_cpu_bits_of_one_call) {
   const context_ptr cpu = make_context(2), cuda = make_cuda_context();
@@ -34,7 +16,7 @@ TEST(cuda_accumulator, parts_give_the_cpu_bits_of_one_call) {
     if (only && c.name.find(only) == std::string::npos) continue;
     c.first_sample = 0;
     prepared_case p(cpu.get(), c);
-    for (entry_point entry : {entry_point::expectation, entry_point::vjp, entry_point::jvp, entry_point::jacobian, entry_point::fenchel_young}) {
+    for (entry_point entry : accumulated) {
       if (!has(p, entry)) continue;
       SCOPED_TRACE(c.name + " " + name_of(entry));
       host_call host(cpu.get(), p, entry);
@@ -62,6 +44,22 @@ TEST(cuda_accumulator, parts_give_the_cpu_bits_of_one_call) {
       count(2);
     }
   }
+}
+
+// A device finds a cost below the floor after add() has returned, too late to refuse the samples.
+TEST(cuda_accumulator, refusing_grids_are_refused) {
+  const context_ptr cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
+  options.height = options.width = 3;
+  options.target = 8;
+  options.negative = PERTURB_NEGATIVE_ERROR;
+  const oracle_ptr oracle = make_grid(options);
+  const perturb_noise noise = make_noise(PERTURB_NORMAL, 1, 1);
+  perturb_accumulator* made = nullptr;
+  EXPECT_EQ(perturb_accumulator_create(cuda.get(), PERTURB_OP_EXPECTATION, oracle.get(), &noise, 1, &made), PERTURB_ERROR_UNSUPPORTED);
+  EXPECT_EQ(made, nullptr);
+  count(2);
 }
 
 }  // namespace
