@@ -229,6 +229,7 @@ class runner {
   cudaError_t pass(Launch launch, const problem& p) const {
     return launch(p, limits_.multiprocessors, stream_);
   }
+  cudaError_t report(const problem& p, int32_t* status, int64_t* clamped) const { return launch_row_status(p, status, clamped, limits_.multiprocessors, stream_); }
 
  private:
   cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind) const {
@@ -430,6 +431,7 @@ cudaError_t run_call(const cuda_device& device, const call& c, const schedule& p
     for (int i = 0; i < 4; ++i)
       if (p.output[i]) p.output[i] += first * width[i];
     PERTURB_CUDA_TRY(run_slice(run, p, y, plan.y_samples));
+    if (c.row_status || c.row_clamped) PERTURB_CUDA_TRY(run.report(p, c.row_status ? c.row_status + first : nullptr, c.row_clamped ? c.row_clamped + first : nullptr));
   }
   return cudaSuccess;
 }

@@ -8,6 +8,9 @@
 
 namespace perturb::cuda {
 
+// row_state::bad
+constexpr int32_t row_good = 0, row_not_finite = 1, row_refused = 2;  // not finite or out of range; a perturbed cost below the floor
+
 // Bounds, scales and checks of every row, and the operand in fixed point.
 cudaError_t launch_prepare(const problem& p, int multiprocessors, cudaStream_t stream);
 // Marks the rows that have a perturbed cost below the grid's floor as bad.
@@ -23,6 +26,8 @@ cudaError_t launch_shift(const problem& p, int multiprocessors, cudaStream_t str
 cudaError_t launch_difference(const problem& p, int multiprocessors, cudaStream_t stream);
 // Outputs from words.
 cudaError_t launch_finalize(const problem& p, int multiprocessors, cudaStream_t stream);
+// Whether each row is good, and how many of its perturbed costs are below the grid's floor; either may be null.
+cudaError_t launch_row_status(const problem& p, int32_t* status, int64_t* clamped, int multiprocessors, cudaStream_t stream);
 // z of all samples: [rows, samples, n].
 cudaError_t launch_noise_fill(const problem& p, float* z, int multiprocessors, cudaStream_t stream);
 

@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       }
       if (threadIdx.x == 0 && !p.epsilon_per_item) p.key_factor[row] = rank_key_factor(state.rank, sign, source::amplitude(p, 0));
     }
-    state.bad = __syncthreads_or(bad) ? 1 : 0;
+    state.bad = __syncthreads_or(bad) ? row_not_finite : row_good;
     if (threadIdx.x == 0) p.state[row] = state;
   }
 }
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(prepare_threads) refuse_negative(const __grid_
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t i = 4 * q + j;
-      if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) p.state[row].bad = 1;
+      if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) atomicCAS(&p.state[row].bad, row_good, row_refused);
     }
   }
 }

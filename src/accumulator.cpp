@@ -209,7 +209,10 @@ perturb_status perturb_accumulator_add(perturb_accumulator* accumulator, int64_t
     sample_set after;
     if (const perturb_status s = extend(a, {range}, after)) return s;
     call c = part_of(a, call_part::sums, first_sample, samples, theta, operand);
-    if (const perturb_status s = check_arrays(c, 0, on_host(*a.context))) return s;
+    if (const perturb_status s = check_arrays(c, 0)) return s;
+    if (on_host(*a.context)) {
+      if (const perturb_status s = check_contents(c)) return s;
+    }
     float all_outputs;  // every sum is kept, whichever outputs are asked for later
     for (float*& output : c.output) output = &all_outputs;
     if (const perturb_status s = execute(*a.context, c)) return s;
@@ -228,7 +231,10 @@ perturb_status perturb_accumulator_result(perturb_accumulator* accumulator, cons
     c.baseline = a.call.baseline == centring::leave_one_out && c.samples == 1 ? centring::none : a.call.baseline;
     const int count = c.operation == PERTURB_OP_EXPECTATION ? 4 : c.operation == PERTURB_OP_FENCHEL_YOUNG ? 3 : 1;
     for (int o = 0; o < count; ++o) c.output[o] = outputs[o];
-    if (const perturb_status s = check_arrays(c, c.operation == PERTURB_OP_FENCHEL_YOUNG ? 0 : 1, on_host(*a.context))) return s;
+    if (const perturb_status s = check_arrays(c, c.operation == PERTURB_OP_FENCHEL_YOUNG ? 0 : 1)) return s;
+    if (on_host(*a.context)) {
+      if (const perturb_status s = check_contents(c)) return s;
+    }
     return execute(*a.context, c);
   });
 }

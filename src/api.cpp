@@ -9,6 +9,7 @@
 #include "oracle.h"
 #include "perturb/perturb.h"
 #include "plan.h"
+#include "row_status.h"
 
 using namespace perturb;
 
@@ -49,8 +50,10 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
     if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
     if (const perturb_status s = check_sizes(c)) return s;
     if (batch == 0) return PERTURB_OK;
-    if (const perturb_status s = check_arrays(c, a.required, on_host(*context))) return s;
-    return execute(*context, c);
+    c.row_status = context->row_status;
+    c.row_clamped = context->row_clamped;
+    if (const perturb_status s = check_arrays(c, a.required)) return s;
+    return execute_rows(*context, c);
   });
 }
 
@@ -124,6 +127,17 @@ perturb_status perturb_context_set_workspace(perturb_context* context, void* mem
     if (!memory && bytes != 0) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "memory: must not be NULL with %zu bytes; NULL, 0 takes it back", bytes);
     context->workspace = memory;
     context->workspace_bytes = bytes;
+    return PERTURB_OK;
+  });
+}
+
+perturb_status perturb_context_set_row_status(perturb_context* context, int32_t* status, int64_t* clamped) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("context", context)) return s;
+    if ((uintptr_t)status % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "status: must be aligned to 4 bytes");
+    if ((uintptr_t)clamped % 8) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "clamped: must be aligned to 8 bytes");
+    context->row_status = status;
+    context->row_clamped = clamped;
     return PERTURB_OK;
   });
 }

@@ -39,6 +39,10 @@ struct call {
   int64_t* words = nullptr;
   int128* sums = nullptr;
 
+  // Where a status and a count of clamped costs of each row go, if anywhere (src/row_status.h).
+  int32_t* row_status = nullptr;
+  int64_t* row_clamped = nullptr;
+
   // LPGD and I-MLE: tau of row b.
   float tau(int64_t b) const {
     if (!resolve.relative) return resolve.tau;
@@ -74,8 +78,9 @@ struct cpu_backend {
   void (*run)(const call&, int thread, int threads, void* scratch);
   // Joins what threads left in their scratch (stride bytes apart) and writes those rows.
   void (*finish)(const call&, int threads, void* scratch, size_t stride);
-  // The first perturbed cost below the floor among problems [first, last) of the flattened [batch, samples]; where = {row, sample, item}.
-  bool (*find_negative)(const call&, int64_t first, int64_t last, void* scratch, int64_t where[3]);
+  // How many perturbed costs are below the floor among problems [first, last) of the flattened [batch, samples]. With `where` it stops at the
+  // first: {row, sample, item}.
+  int64_t (*below_floor)(const call&, int64_t first, int64_t last, void* scratch, int64_t* where);
   // The noise z [last - first, n] of problems first..last of the flattened [batch, samples], and their noise scores S.
   void (*noise_fill)(const call&, int64_t n, int64_t first, int64_t last, float* z);
   void (*score_fill)(const call&, int64_t n, int64_t first, int64_t last, float* s);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <tuple>
 
 #include "error.h"
 #include "math/scales.h"
@@ -306,7 +307,7 @@ perturb_status check_sizes(const call& c) {
   return PERTURB_OK;
 }
 
-perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
+perturb_status check_arrays(const call& c, unsigned required) {
   const names name = names_of(c.operation);
   if (!c.theta) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta: must not be NULL");
   if (name.operand && !c.operand) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name.operand);
@@ -341,10 +342,22 @@ perturb_status check_arrays(const call& c, unsigned required, bool on_host) {
   }
   if (c.operation == PERTURB_OP_EXPECTATION && c.antithetic && (c.output[1] || c.output[3]))
     return fail(PERTURB_ERROR_UNSUPPORTED, "%s: antithetic samples depend on each other, and their spread is no standard error; expected NULL", name.outputs[c.output[1] ? 1 : 3]);
-  if (!on_host) return PERTURB_OK;  // the device looks at its arrays itself
+  for (const auto& [name_of_rows, rows, bytes] : {std::tuple{"status", (const void*)c.row_status, c.batch * 4}, {"clamped", (const void*)c.row_clamped, c.batch * 8}}) {
+    if (!rows) continue;
+    const range out = {name_of_rows, rows, bytes / 4};
+    for (int i = 0; i < input_count; ++i)
+      if (overlap(out, inputs[i])) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s of rows: overlaps %s", out.name, inputs[i].name);
+    for (int o = 0; o < 4; ++o)
+      if (c.output[o] && overlap(out, {nullptr, c.output[o], output_count(c, o)})) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s of rows: overlaps %s", out.name, name.outputs[o]);
+  }
+  return PERTURB_OK;
+}
 
+perturb_status check_contents(const call& c) {
+  const names name = names_of(c.operation);
   if (const perturb_status s = check_theta(c)) return s;
   if (c.operand) {
+    const int64_t operand_count = c.operation == PERTURB_OP_JVP ? c.batch * c.n() : c.batch * c.m();
     const int64_t width = operand_count / c.batch;
     const bool walls = c.operation == PERTURB_OP_SPO_PLUS && c.oracle->grid;  // another theta: they may hold anything
     for (int64_t i = first_non_finite(c.operand, operand_count); i < operand_count; i += 1 + first_non_finite(c.operand + i + 1, operand_count - i - 1)) {

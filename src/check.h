@@ -41,7 +41,9 @@ int64_t output_count(const call& c, int index);
 // The first entry that is not finite, or count.
 int64_t first_non_finite(const float* x, int64_t count);
 
-// Pointers, overlaps and contents of a call whose sizes are right and not zero. `required` says which outputs must be there.
-perturb_status check_arrays(const call& c, unsigned required, bool on_host);
+// Pointers and overlaps of a call whose sizes are right and not zero. `required` says which outputs must be there.
+perturb_status check_arrays(const call& c, unsigned required);
+// What theta and the operand hold, in host memory; a device looks at its arrays itself.
+perturb_status check_contents(const call& c);
 
 }  // namespace perturb

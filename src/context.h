@@ -17,6 +17,8 @@ struct perturb_context {
   std::thread* workers = nullptr;
   void* workspace = nullptr;
   size_t workspace_bytes = 0;
+  int32_t* row_status = nullptr;  // [batch] of the calls that follow
+  int64_t* row_clamped = nullptr;
 
   void* allocate(size_t bytes);  // null when there is none left
   void deallocate(void* pointer, size_t bytes);

@@ -12,7 +12,7 @@ namespace {
 // Grids that refuse negative costs look for one in all samples before anything is written.
 perturb_status refuse_negative(perturb_context& context, const call& c, void* scratch) {
   int64_t where[3];
-  if (!context.cpu->find_negative(c, 0, c.batch * c.samples, scratch, where)) return PERTURB_OK;
+  if (context.cpu->below_floor(c, 0, c.batch * c.samples, scratch, where) == 0) return PERTURB_OK;
   return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%lld, %lld]: its perturbed cost in sample %lld is below cost_floor %g, and options.negative is ERROR", (long long)where[0],
               (long long)where[2], (long long)where[1], (double)c.oracle->grid->cost_floor);
 }

@@ -131,6 +131,16 @@ PERTURB_API perturb_status perturb_context_set_stream(perturb_context* context, 
  * WORKSPACE_TOO_SMALL before any work, and perturb_last_error() names the bytes. */
 PERTURB_API perturb_status perturb_context_set_workspace(perturb_context* context, void* memory, size_t bytes);
 
+/* Lends arrays of [batch] entries, one per row of the calls that follow, until they are taken back (NULL, NULL): host memory on a CPU context,
+ * device memory on a CUDA context. Either may be NULL. perturb_solve to perturb_fenchel_young, perturb_lpgd, perturb_imle and perturb_spo_plus write them.
+ * status: a row whose contents a call would refuse no longer stops its batch. Its outputs are NaN, the other rows' are what they would be without it, and
+ *   status[b] is PERTURB_ERROR_NON_FINITE (NaN, infinity or a number beyond what the call takes in its theta or operand), PERTURB_ERROR_INVALID_ARGUMENT (a
+ *   perturbed cost that NEGATIVE_ERROR refuses) or PERTURB_OK. A call that fails for another reason may have written it, and other rows.
+ * clamped: how many perturbed costs of the row, over all samples and cells that are no walls, were below cost_floor and taken as it: 0 for other oracles,
+ *   for rows that are not OK and for LPGD and its family. Counting makes the noise once more.
+ * Whether targets can be reached is known when a grid is created. */
+PERTURB_API perturb_status perturb_context_set_row_status(perturb_context* context, int32_t* status, int64_t* clamped);
+
 /* The backend that the context runs on: CPU or CUDA, never AUTO. AUTO for NULL. */
 PERTURB_API perturb_backend perturb_context_backend(const perturb_context* context);
 

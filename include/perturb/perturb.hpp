@@ -57,6 +57,7 @@ class context {
   perturb_context* get() const noexcept { return handle_.get(); }
   perturb_backend backend() const noexcept { return perturb_context_backend(get()); }
   void set_stream(void* stream) { check(perturb_context_set_stream(get(), stream)); }
+  void set_row_status(int32_t* status, int64_t* clamped) { check(perturb_context_set_row_status(get(), status, clamped)); }
   void set_workspace(void* memory, size_t bytes) { check(perturb_context_set_workspace(get(), memory, bytes)); }
 
  private:

@@ -132,9 +132,9 @@ struct isa_table {
     }
   }
 
-  // The first perturbed cost below the grid's floor among problems first..last; where = {row, sample, item}.
-  static bool find_negative(const call& c, int64_t first, int64_t last, void* scratch, int64_t where[3]) {
+  static int64_t below_floor(const call& c, int64_t first, int64_t last, void* scratch, int64_t* where) {
     arena a(scratch);
+    int64_t found = 0;
     row_view<typename Vec::isa> row(c, a);
     float* z = a.take<float>(item_block);
     single source;
@@ -147,18 +147,20 @@ struct isa_table {
         with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(i0, count, z); });
         for (int64_t i = 0; i < count; ++i) {
           if (!row.counts(i0 + i) || row.score(i0 + i, z[i]) >= c.oracle->grid->cost_floor) continue;
+          ++found;
+          if (!where) continue;
           where[0] = p / c.samples;
           where[1] = p % c.samples;
           where[2] = i0 + i;
-          return true;
+          return found;
         }
       }
     }
-    return false;
+    return found;
   }
 
   static constexpr cpu_backend make(const char* name) {
-    return {name, Vec::count, scratch_bytes, row_words, run, finish, find_negative, fill_problems<wanted::noise>, fill_problems<wanted::score>, perturb};
+    return {name, Vec::count, scratch_bytes, row_words, run, finish, below_floor, fill_problems<wanted::noise>, fill_problems<wanted::score>, perturb};
   }
 };
 

@@ -1,0 +1,11 @@
+// A status of each row: with it a row whose contents are refused does not stop its batch (perturb_context_set_row_status).
+#pragma once
+
+#include "context.h"
+
+namespace perturb {
+
+// A call whose arguments are checked but for the contents of its arrays.
+perturb_status execute_rows(perturb_context& context, const call& c);
+
+}  // namespace perturb
