@@ -252,7 +252,7 @@ class runner {
     }
     // Chunks: enough tasks to fill the device, no smaller than a step, and no larger than 32-bit counts allow.
     const int64_t steps = (p.run + s.samples_per_step - 1) / s.samples_per_step;
-    const int64_t resident = (int64_t)limits_.multiprocessors * (2048 / s.threads);
+    const int64_t resident = (int64_t)limits_.multiprocessors * s.resident;
     const int64_t wanted = std::clamp<int64_t>((2 * resident + p.rows - 1) / p.rows, 1, steps);
     int64_t steps_per_chunk = (steps + wanted - 1) / wanted;
     const int64_t largest_count = INT64_C(0xffffffff) / ((p.oracle == oracle_kind::rank ? p.n : 1) * s.samples_per_step);

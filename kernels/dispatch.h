@@ -14,6 +14,7 @@ constexpr int estimator_kinds = 6;
 struct shape {
   const char* name;
   int threads;
+  int resident;  // blocks of it that a multiprocessor holds at least
   int64_t samples_per_step;
   size_t (*shared_bytes)(const problem&);
   size_t (*scratch_bytes)(const problem&);

@@ -66,6 +66,7 @@ shape make_shape(const char* name) {
   using plain = Oracle<true>;
   return {name,
           general::threads,
+          resident_blocks<general, count_estimator>() > 0 ? resident_blocks<general, count_estimator>() : 2048 / general::threads,
           general::samples_per_step,
           general::shared_bytes,
           general::scratch_bytes,
