@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares two benchmark files, before and after: JSON of bench_cpu (Google Benchmark) or of bench_ratios.
+"""Compares two benchmark files, before and after: JSON of bench_cpu (Google Benchmark), of bench_ratios or of bench/peers.
 
 Prints a Markdown table. "worse by" is above 1 where the second file is worse: more time, or less speedup. Exits with 1 if any
 benchmark is worse by more than the threshold, or is gone; with 2 if the files cannot be compared.
@@ -46,11 +46,13 @@ def load(path, metric):
             data = json.load(file)
         if isinstance(data, dict) and data.get("format") == "perturb ratios 1":
             return "ratios", ratios(data, metric), data.get("machine", {})
+        if isinstance(data, dict) and data.get("format") == "perturb peers 1":
+            return "ratios", {f"{r['workload']}, against {r['peer']}": r["ratio"] for r in data["results"]}, data.get("machine", {})
         if isinstance(data, dict) and "benchmarks" in data:
             return "times", times(data, metric), data.get("context", {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         fail(f"cannot read {path}: {type(error).__name__}: {error}")
-    fail(f"{path} is neither Google Benchmark JSON nor a file of bench_ratios")
+    fail(f"{path} is neither Google Benchmark JSON nor a file of bench_ratios or bench/peers")
 
 
 def show(kind, value):
