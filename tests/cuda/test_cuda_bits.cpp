@@ -59,6 +59,10 @@ std::vector<test_case> all_cases() {
   large.diagonal_factor = 1.41421356f;
   large.samples = 3;
   list.add(large, "tiles_walls");
+  for (test_case longest : {list.grid_case(5, 4096), list.grid_case(4096, 5)}) {
+    longest.samples = longest.batch = 1;
+    list.add(longest, "longest_side");
+  }
   all.insert(all.end(), list.all.begin(), list.all.end());
   return all;
 }
