@@ -113,6 +113,8 @@ void run_baseline(const workload& w, int64_t rows, int64_t samples, uint64_t see
           if (value)
             for (int64_t p = 0; p < n; ++p) total += static_cast<double>(p + 1) * static_cast<double>(scores[order[p]]);
           break;
+        case oracle_kind::sort:
+          break;  // no workload is one
         case oracle_kind::grid_path:
           total += count_path(w.c, scores, buffers, sum);
           break;

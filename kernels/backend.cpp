@@ -8,11 +8,13 @@
 
 #include "cuda_backend.h"
 #include "error.h"
+#include "kernels/call.h"
 #include "kernels/device.h"
 #include "kernels/dispatch.h"
 #include "kernels/launch.h"
 #include "kernels/passes.h"
 #include "kernels/rank_sort.h"
+#include "kernels/sort.h"
 
 namespace perturb {
 namespace {
@@ -23,28 +25,57 @@ constexpr int64_t slice_bytes = 4 << 20;      // of a slice of rows' memory, whe
 constexpr int64_t scratch_limit = 256 << 20;  // of all blocks that keep a problem in global memory
 constexpr size_t default_shared_bytes = (48 << 10) - static_shared_bytes;  // without opting in
 
-// ---------------------------------------------------------------- grids
+// ---------------------------------------------------------------- what a device keeps of an oracle
 
-// The masks of a grid on a device: copied there once, kept until the oracle is destroyed.
-cudaError_t grid_on_device(const perturb_oracle& oracle, int ordinal, const uint8_t** masks) {
+// Calls f(array, its counterpart on the host, count) for each.
+template <class F>
+void for_each_array(const perturb_oracle& o, oracle_arrays& arrays, F&& f) {
+  if (o.grid) {
+    const grid& g = *o.grid;
+    f(arrays.steps, g.steps.data(), g.steps.size());
+    f(arrays.passable, g.passable.data(), g.passable.size());
+    f(arrays.rows, g.rows.data(), g.rows.size());
+    f(arrays.sources, g.sources.data(), g.sources.size());
+    f(arrays.targets, g.targets.data(), g.targets.size());
+  }
+  f(arrays.row_k, o.row_k.data(), o.row_k.size());
+}
+
+// Null where there is nothing to keep. Returns the bytes.
+size_t lay_out(const perturb_oracle& oracle, unsigned char* base, oracle_arrays& arrays) {
+  carver memory(base);
+  for_each_array(oracle, arrays, [&](auto*& array, const auto*, size_t count) {
+    array = nullptr;
+    if (count > 0) memory.take(array, (int64_t)count);
+  });
+  return memory.used();
+}
+
+}  // namespace
+
+cudaError_t cuda::arrays_on_device(const perturb_oracle& oracle, int ordinal, oracle_arrays& arrays) {
+  const size_t bytes = lay_out(oracle, nullptr, arrays);
+  if (bytes == 0) return cudaSuccess;
   const std::lock_guard<std::mutex> lock(oracle.device_copies.mutex);
   for (const device_copy& copy : oracle.device_copies.all) {
     if (copy.ordinal != ordinal) continue;
-    *masks = static_cast<const uint8_t*>(copy.memory);
+    lay_out(oracle, static_cast<unsigned char*>(copy.memory), arrays);
     return cudaSuccess;
   }
-  const grid& g = *oracle.grid;
-  const size_t cells = (size_t)g.cells();
   // Also while the caller's stream is being captured: this copy is none of the graph's.
   cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
   cudaError_t error = cudaThreadExchangeStreamCaptureMode(&mode);
   if (error != cudaSuccess) return error;
   void* memory = nullptr;
   cudaStream_t stream = nullptr;
-  error = cudaMalloc(&memory, 2 * cells);
+  error = cudaMalloc(&memory, bytes);
   if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  if (error == cudaSuccess) error = cudaMemcpyAsync(memory, g.steps.data(), cells, cudaMemcpyHostToDevice, stream);
-  if (error == cudaSuccess) error = cudaMemcpyAsync((char*)memory + cells, g.passable.data(), cells, cudaMemcpyHostToDevice, stream);
+  if (error == cudaSuccess) {
+    lay_out(oracle, static_cast<unsigned char*>(memory), arrays);
+    for_each_array(oracle, arrays, [&](auto* array, const auto* host, size_t count) {
+      if (count > 0 && error == cudaSuccess) error = cudaMemcpyAsync(array, host, count * sizeof *host, cudaMemcpyHostToDevice, stream);
+    });
+  }
   if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
   if (stream) (void)cudaStreamDestroy(stream);
   if (error == cudaSuccess) {
@@ -53,7 +84,6 @@ cudaError_t grid_on_device(const perturb_oracle& oracle, int ordinal, const uint
       (void)cudaFree(pointer);
     };
     oracle.device_copies.all.push_back({ordinal, memory, release});
-    *masks = static_cast<const uint8_t*>(memory);
   } else {
     (void)cudaFree(memory);
   }
@@ -63,12 +93,22 @@ cudaError_t grid_on_device(const perturb_oracle& oracle, int ordinal, const uint
 
 // ---------------------------------------------------------------- a call as a problem, and its memory
 
-problem make_problem(const call& c, bool any_outputs) {
+namespace {
+
+// Noise that a pass makes in memory, some samples at a time, before the engine reads it; and its scores, where a derivative needs others than z.
+bool makes_noise(const problem& p) { return p.latin || p.noise == distribution::sum_of_gamma; }
+bool wants_scores(const problem& p) { return p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_JVP || p.operation == PERTURB_OP_JACOBIAN; }
+int64_t noise_buffers(const problem& p) { return wants_scores(p) && p.noise != distribution::normal ? 2 : 1; }
+
+}  // namespace
+
+problem cuda::make_problem(const call& c, bool any_outputs) {
   static float any;
   const perturb_oracle& o = *c.oracle;
   problem p = {};
   p.operation = c.operation;
   p.oracle = o.kind;
+  p.noise = c.noise;
   p.n = c.n();
   p.m = c.m();
   p.k = o.k;
@@ -80,9 +120,15 @@ problem make_problem(const call& c, bool any_outputs) {
   p.base = o.base;
   p.noise_sign = o.noise_sign();
   p.loss_sign = o.loss_sign();
-  p.noise = c.noise;
   p.epsilon = c.epsilon;
   p.epsilon_per_item = c.epsilon_per_item;
+  p.epsilon_per_row = c.epsilon_per_row;
+  p.latin = c.latin;
+  p.gamma = c.gamma;
+  p.z = c.z;
+  p.z_score = c.z_score;
+  p.first_of_z = (uint32_t)c.first_sample;
+  p.z_samples = makes_noise(p) ? std::clamp<int64_t>(slice_bytes / (noise_buffers(p) * p.n * (int64_t)sizeof(float)), 1, c.samples) : c.samples;
   p.first_row = (uint32_t)c.first_row;
   p.first_sample = (uint32_t)c.first_sample;
   p.keys = c.keys;
@@ -94,47 +140,44 @@ problem make_problem(const call& c, bool any_outputs) {
   if (o.grid) {
     p.grid.height = (int32_t)o.grid->height;
     p.grid.width = (int32_t)o.grid->width;
-    p.grid.source = (int32_t)o.grid->source;
-    p.grid.target = (int32_t)o.grid->target;
     p.grid.diagonal_factor = o.grid->diagonal_factor;
     p.grid.cost_floor = o.grid->cost_floor;
     p.grid.count_source = o.grid->count_source;
     p.grid.refuse_negative = o.grid->refuse_negative;
-    p.grid.hops = o.grid->hops;
-    p.grid.reached = o.grid->reached;
+    p.grid.ends = o.grid->ends;
+    p.grid.source_count = (int32_t)o.grid->sources.size();
+    p.grid.target_count = (int32_t)o.grid->targets.size();
   }
   return p;
 }
 
+namespace {
+
 int64_t item_words(const problem& p) {
   switch (p.operation) {
     case PERTURB_OP_EXPECTATION: return (p.output[1] || p.part != call_part::whole) && p.oracle == oracle_kind::rank ? 2 * p.m : p.m;
-    case PERTURB_OP_VJP: return 3 * p.n;
+    case PERTURB_OP_VJP:
+    case PERTURB_OP_VJP_EPSILON: return 3 * p.n;
     case PERTURB_OP_JVP: return 3 * p.m;
     case PERTURB_OP_JACOBIAN: return p.m + p.n + p.m * p.n;
+    case PERTURB_OP_COVARIANCE: return p.m + p.m * p.m;
     case PERTURB_OP_FENCHEL_YOUNG: return p.multiplicative ? 5 * p.m : p.m;
     case PERTURB_OP_LPGD:
     case PERTURB_OP_IMLE:
     case PERTURB_OP_SPO_PLUS: return p.m;
+    case PERTURB_OP_SORTED_VALUES: return (p.output[1] ? 5 : 2) * p.k;
+    case PERTURB_OP_SORTED_VALUES_VJP: return 2 * p.n;
     default: return 0;
   }
 }
 
-// Hands out parts of a workspace; with a null base it only counts.
-class carver {
- public:
-  explicit carver(unsigned char* base) : base_(base) {}
-  template <class T>
-  void take(T*& pointer, int64_t count) {
-    pointer = base_ ? reinterpret_cast<T*>(base_ + used_) : nullptr;
-    used_ += ((size_t)count * sizeof(T) + alignment - 1) / alignment * alignment;
-  }
-  size_t used() const { return used_; }
+// Floats of the operand per row.
+int64_t operand_width(const problem& p) {
+  return p.operation == PERTURB_OP_JVP ? p.n : p.operation == PERTURB_OP_SORTED_VALUES_VJP ? p.k : p.m;
+}
 
- private:
-  unsigned char* base_;
-  size_t used_ = 0;
-};
+// What is kept of a sample at a time where y is: a sort's y is kept as the ranks of its items.
+int64_t y_width(const problem& p) { return p.oracle == oracle_kind::sort ? p.n : p.m; }
 
 // The memory of a slice of `rows` rows.
 void lay_out(problem& p, int64_t rows, carver& memory) {
@@ -146,7 +189,7 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
     memory.take(p.shifted, solved * p.n);
     memory.take(p.tau, rows);
   }
-  if (p.operation == PERTURB_OP_VJP) {
+  if (p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_VJP_EPSILON) {
     memory.take(p.cotangent, rows * p.m);
     if (p.part != call_part::results) memory.take(p.weights, rows * p.samples);
   }
@@ -155,7 +198,13 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
     if (p.part != call_part::results) memory.take(p.chains, rows * p.samples);
   }
   if (p.operation == PERTURB_OP_JVP || p.operation == PERTURB_OP_JACOBIAN || p.operation == PERTURB_OP_LPGD) memory.take(p.centre, rows * p.m);
-  if (p.oracle == oracle_kind::rank && p.n <= rank_packed_limit) {
+  if (p.operation == PERTURB_OP_SORTED_VALUES && p.output[1]) memory.take(p.sorted_centre, rows * p.k);
+  if (makes_noise(p) && p.part != call_part::results) {
+    memory.take(p.z, rows * p.z_samples * p.n);
+    if (wants_scores(p)) p.z_score = p.z;
+    if (noise_buffers(p) == 2) memory.take(p.z_score, rows * p.z_samples * p.n);
+  }
+  if ((p.oracle == oracle_kind::rank || p.oracle == oracle_kind::sort) && p.n <= rank_packed_limit) {
     memory.take(p.key_offset, solved * p.n);
     memory.take(p.key_factor, p.epsilon_per_item ? solved * p.n : solved);
   }
@@ -163,7 +212,7 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
 
 struct schedule {
   int64_t rows;           // of a slice
-  int64_t y_samples;      // Jacobian: samples whose y is kept at a time
+  int64_t y_samples;      // Jacobian, covariance, sorts: samples whose y is kept at a time
   size_t scratch_bytes;   // of all blocks that keep a problem in global memory
   size_t bytes;
 };
@@ -177,9 +226,12 @@ schedule make_schedule(const cuda_device& device, const call& c, bool any_output
   problem widest = make_problem(c, true);  // the same slices whichever outputs are given, as perturb_workspace_size promises
   carver one(nullptr);
   lay_out(widest, 1, one);
+  const bool keeps_y = p.operation == PERTURB_OP_JACOBIAN || p.operation == PERTURB_OP_COVARIANCE || p.oracle == oracle_kind::sort;
+  int32_t* y = nullptr;
+  if (p.oracle == oracle_kind::sort) one.take(y, y_width(p));
   s.rows = std::clamp<int64_t>(slice_bytes / (int64_t)one.used(), 1, std::max<int64_t>(c.batch, 1));
   // Parts are aligned one by one: with many rows a row takes less than with one, so the bound holds.
-  if (p.operation == PERTURB_OP_JACOBIAN) s.y_samples = std::clamp<int64_t>(slice_bytes / (s.rows * p.m * 4), 1, c.samples);
+  if (keeps_y) s.y_samples = std::clamp<int64_t>(slice_bytes / (s.rows * y_width(p) * 4), 1, c.samples);
   for (const int64_t samples : {int64_t{1}, c.samples}) {
     const shape_choice choice = choose_shapes(p, samples, limits_of(device));
     for (const shape* each : {choice.first, choice.second}) {
@@ -192,8 +244,7 @@ schedule make_schedule(const cuda_device& device, const call& c, bool any_output
   }
   carver all(nullptr);
   lay_out(p, s.rows, all);
-  int32_t* y = nullptr;
-  all.take(y, s.rows * s.y_samples * p.m);
+  all.take(y, s.rows * s.y_samples * y_width(p));
   all.take(p.scratch, (int64_t)s.scratch_bytes);
   s.bytes = all.used();
   return s;
@@ -205,11 +256,9 @@ class runner {
  public:
   runner(const cuda_device& device, const schedule& plan) : limits_(limits_of(device)), plan_(plan), stream_(static_cast<cudaStream_t>(device.stream)) {}
 
-  // Solves samples first .. first + count of every row of the slice and hands them to an estimator.
-  cudaError_t solve(problem p, estimator_kind kind, int64_t first, int64_t count) const {
-    p.first_of_run = first;
-    p.run = count;
-    const shape_choice choice = choose_shapes(p, count, limits_);
+  // Solves the run's samples of every row of the slice and hands them to an estimator.
+  cudaError_t solve(const problem& p, estimator_kind kind) const {
+    const shape_choice choice = choose_shapes(p, p.run, limits_);
     for (const shape* each : {choice.first, choice.second}) {
       if (!each) continue;
       const cudaError_t error = each == &rank_sorted() ? solve_sorted(p, *each, kind) : launch_shape(p, *each, kind);
@@ -221,7 +270,9 @@ class runner {
   // The unperturbed solution.
   cudaError_t solve_silent(problem p, estimator_kind kind) const {
     p.silent = true;
-    return solve(p, kind, 0, 1);
+    p.first_of_run = 0;
+    p.run = 1;
+    return solve(p, kind);
   }
 
   cudaError_t clear(void* memory, size_t bytes) const { return bytes ? cudaMemsetAsync(memory, 0, bytes, stream_) : cudaSuccess; }
@@ -230,10 +281,11 @@ class runner {
     return launch(p, limits_.multiprocessors, stream_);
   }
   cudaError_t report(const problem& p, int32_t* status, int64_t* clamped) const { return launch_row_status(p, status, clamped, limits_.multiprocessors, stream_); }
+  cudaError_t count_clamped(const problem& p, int64_t* clamped) const { return launch_count_clamped(p, clamped, limits_.multiprocessors, stream_); }
 
  private:
   cudaError_t launch_shape(problem p, const shape& s, estimator_kind kind) const {
-    const bool plain = p.noise == distribution::normal && !p.antithetic && !p.multiplicative && !p.epsilon_per_item && !p.silent;
+    const bool plain = p.noise == distribution::normal && !p.antithetic && !p.multiplicative && !p.epsilon_per_item && !p.epsilon_per_row && !p.z && !p.silent;
     const void* kernel = plain && s.plain[(int)kind] ? s.plain[(int)kind] : s.general[(int)kind];
     p.with_scores = kind == estimator_kind::fenchel_young || (kind == estimator_kind::store && p.operation == PERTURB_OP_SOLVE && p.output[1]) ||
                     (kind == estimator_kind::value && (p.output[2] || p.output[3]));
@@ -271,7 +323,9 @@ class runner {
       p.rows = 1;
       p.first_row += (uint32_t)row;
       p.theta += row * p.n;
-      if (p.operand) p.operand += row * (p.operation == PERTURB_OP_JVP ? p.n : p.m);
+      if (p.epsilon_per_row) p.epsilon_per_row += row;
+      if (p.z) p.z += row * p.z_samples * p.n;
+      if (p.operand) p.operand += row * operand_width(p);
       p.state += row;
       p.words += row * p.words_per_row;
       if (p.cotangent) p.cotangent += row * p.m;
@@ -300,11 +354,30 @@ class runner {
   cudaStream_t stream_;
 };
 
-#define PERTURB_CUDA_TRY(...)                               \
-  do {                                                      \
-    const cudaError_t error_ = (__VA_ARGS__);               \
-    if (error_ != cudaSuccess) return error_;               \
-  } while (false)
+// Calls f(problem) for runs of at most `most` samples, one after the other. Noise that is made in memory is made before each.
+template <class F>
+cudaError_t for_runs(const runner& run, problem p, int64_t most, F&& f) {
+  if (makes_noise(p)) most = std::min(most, p.z_samples);
+  for (int64_t first = 0; first < p.samples; first += most) {
+    p.first_of_run = first;
+    p.run = std::min(most, p.samples - first);
+    if (makes_noise(p)) {
+      p.first_of_z = p.first_sample + (uint32_t)first;
+      PERTURB_CUDA_TRY(run.pass(launch_special_noise, p));
+    }
+    PERTURB_CUDA_TRY(f(p));
+  }
+  return cudaSuccess;
+}
+cudaError_t solve_all(const runner& run, const problem& p, estimator_kind kind) {
+  return for_runs(run, p, p.samples, [&](const problem& part) { return run.solve(part, kind); });
+}
+
+// What must be known of each row before its samples.
+cudaError_t prepare(const runner& run, const problem& p) {
+  PERTURB_CUDA_TRY(run.pass(launch_prepare, p));
+  return p.noise == distribution::given ? run.pass(launch_check_given, p) : cudaSuccess;
+}
 
 // The unperturbed solution as integers, into the centre.
 cudaError_t solve_centre(const runner& run, problem p) {
@@ -324,32 +397,133 @@ cudaError_t resolve_slice(const runner& run, const problem& p) {
   problem both = p;
   both.theta = p.shifted;
   both.rows = 2 * p.rows;
-  PERTURB_CUDA_TRY(run.pass(launch_prepare, both));
   PERTURB_CUDA_TRY(run.clear(both.words, (size_t)(both.rows * both.words_per_row) * sizeof(int64_t)));
   if (p.operation == PERTURB_OP_IMLE) {
-    // One after the other: they have the same rows of noise.
-    both.rows = p.rows;
-    PERTURB_CUDA_TRY(run.solve(both, estimator_kind::count, 0, p.samples));
-    both.theta += p.rows * p.n;
-    both.state += p.rows;
-    both.words += p.rows * p.words_per_row;
-    if (both.key_offset) both.key_offset += p.rows * p.n;
-    if (both.key_factor) both.key_factor += p.epsilon_per_item ? p.rows * p.n : p.rows;
-    PERTURB_CUDA_TRY(run.solve(both, estimator_kind::count, 0, p.samples));
+    // Two problems: they have the same rows of noise.
+    problem first = both;
+    first.rows = p.rows;
+    problem second = first;
+    second.theta += p.rows * p.n;
+    second.state += p.rows;
+    second.words += p.rows * p.words_per_row;
+    if (second.key_offset) second.key_offset += p.rows * p.n;
+    if (second.key_factor) second.key_factor += p.epsilon_per_item ? p.rows * p.n : p.rows;
+    PERTURB_CUDA_TRY(prepare(run, first));
+    PERTURB_CUDA_TRY(prepare(run, second));
+    PERTURB_CUDA_TRY(for_runs(run, first, p.samples, [&](const problem& part) {
+      second.first_of_run = part.first_of_run;
+      second.run = part.run;
+      second.first_of_z = part.first_of_z;
+      const cudaError_t error = run.solve(part, estimator_kind::count);
+      return error == cudaSuccess ? run.solve(second, estimator_kind::count) : error;
+    }));
   } else {
+    PERTURB_CUDA_TRY(run.pass(launch_prepare, both));
     PERTURB_CUDA_TRY(run.solve_silent(both, estimator_kind::count));
   }
   return run.pass(launch_difference, p);
 }
 
+// Outputs from sums, where there are to be any.
+cudaError_t write_results(const runner& run, const problem& p) {
+  if (p.part == call_part::sums) return cudaSuccess;
+  switch (p.operation) {
+    case PERTURB_OP_VJP_EPSILON: return run.pass(launch_vjp_epsilon_results, p);
+    case PERTURB_OP_COVARIANCE: return run.pass(launch_covariance_results, p);
+    default: return run.pass(launch_finalize, p);
+  }
+}
+
+// Solves all samples, some at a time, and hands their y to a pass that sums over them.
+template <class Pass>
+cudaError_t sum_solutions(const runner& run, problem p, int32_t* y_buffer, int64_t y_samples, Pass pass) {
+  p.y_integers = y_buffer;
+  p.y_samples = y_samples;
+  return for_runs(run, p, y_samples, [&](const problem& part) {
+    cudaError_t error = run.clear(part.y_integers, (size_t)(p.rows * p.m * y_samples) * sizeof(int32_t));
+    if (error == cudaSuccess) error = run.solve(part, estimator_kind::store);
+    return error == cudaSuccess ? run.pass(pass, part) : error;
+  });
+}
+
+// A sort is solved as ranks from 0: the rank of an item is its position.
+problem as_ranks(problem p) {
+  p.oracle = oracle_kind::rank;
+  p.m = p.n;
+  p.base = 0;
+  p.y = nullptr;
+  return p;
+}
+
+// Sorts: the ranks of some samples at a time, and passes over them (kernels/sort.cu) instead of the engine's estimators.
+cudaError_t sort_slice(const runner& run, problem p, int32_t* ranks, int64_t y_samples) {
+  p.y_integers = ranks;
+  p.y_samples = y_samples;
+  const auto silent = [&](auto pass) {
+    problem one = p;
+    one.silent = true;
+    one.run = 1;
+    PERTURB_CUDA_TRY(run.solve_silent(as_ranks(one), estimator_kind::store));
+    return run.pass(pass, one);
+  };
+  const auto all = [&](auto pass) {
+    return for_runs(run, p, y_samples, [&](const problem& part) {
+      const cudaError_t error = run.solve(as_ranks(part), estimator_kind::store);
+      return error == cudaSuccess ? run.pass(pass, part) : error;
+    });
+  };
+  PERTURB_CUDA_TRY(prepare(run, p));
+  if (p.part == call_part::whole) PERTURB_CUDA_TRY(run.clear(p.words, (size_t)(p.rows * p.words_per_row) * sizeof(int64_t)));
+  const bool sums = p.part != call_part::results;
+  switch (p.operation) {
+    case PERTURB_OP_SOLVE:
+    case PERTURB_OP_SAMPLE:
+      p.y = p.output[0];
+      PERTURB_CUDA_TRY(run.clear(p.y, (size_t)(p.rows * p.samples * p.m) * sizeof(float)));
+      PERTURB_CUDA_TRY(p.operation == PERTURB_OP_SOLVE ? silent(launch_sort_solutions) : all(launch_sort_solutions));
+      p.y_samples = p.samples;
+      break;
+    case PERTURB_OP_EXPECTATION:
+      if (sums) PERTURB_CUDA_TRY(all(launch_sort_counts));
+      break;
+    case PERTURB_OP_VJP:
+    case PERTURB_OP_VJP_EPSILON:
+      PERTURB_CUDA_TRY(silent(launch_sort_inner));
+      if (!sums) break;
+      PERTURB_CUDA_TRY(all(launch_sort_inner));
+      PERTURB_CUDA_TRY(for_runs(run, p, p.samples, [&](const problem& part) { return run.pass(launch_weighted_scores, part); }));
+      break;
+    case PERTURB_OP_JVP:
+    case PERTURB_OP_JACOBIAN:
+      PERTURB_CUDA_TRY(run.clear(p.centre, (size_t)(p.rows * p.m) * sizeof(int32_t)));
+      PERTURB_CUDA_TRY(silent(launch_sort_centre));
+      if (!sums) break;
+      if (p.operation == PERTURB_OP_JVP) PERTURB_CUDA_TRY(for_runs(run, p, p.samples, [&](const problem& part) { return run.pass(launch_chains, part); }));
+      PERTURB_CUDA_TRY(p.operation == PERTURB_OP_JVP ? all(launch_sort_scaled) : all(launch_sort_products));
+      break;
+    case PERTURB_OP_SORTED_VALUES:
+      PERTURB_CUDA_TRY(run.pass(launch_sort_prepare, p));
+      if (p.output[1]) PERTURB_CUDA_TRY(silent(launch_sorted_values));
+      PERTURB_CUDA_TRY(all(launch_sorted_values));
+      break;
+    default:
+      PERTURB_CUDA_TRY(run.pass(launch_sort_prepare, p));
+      PERTURB_CUDA_TRY(all(launch_sorted_gradient));
+      break;
+  }
+  return write_results(run, p);
+}
+
 // One slice of rows, from its inputs to its outputs.
 cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y_samples) {
   if (resolves(p.operation)) return resolve_slice(run, p);
+  if (p.oracle == oracle_kind::sort) return sort_slice(run, p, y_buffer, y_samples);
   const size_t y_bytes = (size_t)(p.rows * p.m) * sizeof(int32_t);
-  PERTURB_CUDA_TRY(run.pass(launch_prepare, p));
-  if (p.grid.refuse_negative && p.part != call_part::results) PERTURB_CUDA_TRY(run.pass(launch_refuse_negative, p));
-  if (p.part == call_part::whole) PERTURB_CUDA_TRY(run.clear(p.words, (size_t)(p.rows * p.words_per_row) * sizeof(int64_t)));
+  PERTURB_CUDA_TRY(prepare(run, p));
   const bool sums = p.part != call_part::results;
+  if (p.grid.refuse_negative && sums)
+    PERTURB_CUDA_TRY(for_runs(run, p, p.samples, [&](const problem& part) { return run.pass(launch_refuse_negative, part); }));
+  if (p.part == call_part::whole) PERTURB_CUDA_TRY(run.clear(p.words, (size_t)(p.rows * p.words_per_row) * sizeof(int64_t)));
   switch (p.operation) {
     case PERTURB_OP_SOLVE:
     case PERTURB_OP_SAMPLE:
@@ -358,116 +532,97 @@ cudaError_t run_slice(const runner& run, problem p, int32_t* y_buffer, int64_t y
       PERTURB_CUDA_TRY(run.clear(p.y, y_bytes * (size_t)p.samples));
       if (p.operation == PERTURB_OP_SOLVE) {
         PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::store));
-      } else {
-        PERTURB_CUDA_TRY(run.solve(p, estimator_kind::store, 0, p.samples));
+        break;
       }
+      PERTURB_CUDA_TRY(for_runs(run, p, p.samples, [&](problem part) {
+        part.y += part.first_of_run * p.m;
+        return run.solve(part, estimator_kind::store);
+      }));
       break;
     case PERTURB_OP_EXPECTATION: {
       const bool values = p.output[2] || p.output[3];
       if (!sums) break;
       if (p.output[3]) PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::value));
       const bool squares = p.output[1] && p.oracle == oracle_kind::rank;
-      PERTURB_CUDA_TRY(run.solve(p, values || squares ? estimator_kind::value : estimator_kind::count, 0, p.samples));
+      PERTURB_CUDA_TRY(solve_all(run, p, values || squares ? estimator_kind::value : estimator_kind::count));
       break;
     }
     case PERTURB_OP_VJP:
+    case PERTURB_OP_VJP_EPSILON:
       PERTURB_CUDA_TRY(run.solve_silent(p, estimator_kind::inner));
       if (!sums) break;
-      PERTURB_CUDA_TRY(run.solve(p, estimator_kind::inner, 0, p.samples));
-      PERTURB_CUDA_TRY(run.pass(launch_weighted_scores, p));
+      PERTURB_CUDA_TRY(for_runs(run, p, p.samples, [&](const problem& part) {
+        const cudaError_t error = run.solve(part, estimator_kind::inner);
+        return error == cudaSuccess ? run.pass(launch_weighted_scores, part) : error;
+      }));
       break;
     case PERTURB_OP_JVP:
+      PERTURB_CUDA_TRY(solve_centre(run, p));
+      if (!sums) break;
+      PERTURB_CUDA_TRY(for_runs(run, p, p.samples, [&](const problem& part) {
+        const cudaError_t error = run.pass(launch_chains, part);
+        return error == cudaSuccess ? run.solve(part, estimator_kind::scaled) : error;
+      }));
+      break;
     case PERTURB_OP_JACOBIAN:
       PERTURB_CUDA_TRY(solve_centre(run, p));
       if (!sums) break;
-      if (p.operation == PERTURB_OP_JVP) {
-        PERTURB_CUDA_TRY(run.pass(launch_chains, p));
-        PERTURB_CUDA_TRY(run.solve(p, estimator_kind::scaled, 0, p.samples));
-        break;
-      }
-      p.y_integers = y_buffer;
-      p.y_samples = y_samples;
-      for (int64_t first = 0; first < p.samples; first += y_samples) {
-        p.first_of_run = first;
-        p.run = std::min(y_samples, p.samples - first);
-        PERTURB_CUDA_TRY(run.clear(p.y_integers, y_bytes * (size_t)y_samples));
-        PERTURB_CUDA_TRY(run.solve(p, estimator_kind::store, first, p.run));
-        PERTURB_CUDA_TRY(run.pass(launch_products, p));
-      }
+      PERTURB_CUDA_TRY(sum_solutions(run, p, y_buffer, y_samples, launch_products));
+      break;
+    case PERTURB_OP_COVARIANCE:
+      if (!sums) break;
+      PERTURB_CUDA_TRY(sum_solutions(run, p, y_buffer, y_samples, launch_covariance_sums));
       break;
     default:
-      if (sums) PERTURB_CUDA_TRY(run.solve(p, estimator_kind::fenchel_young, 0, p.samples));
+      if (sums) PERTURB_CUDA_TRY(solve_all(run, p, estimator_kind::fenchel_young));
       break;
   }
-  return p.part == call_part::sums ? cudaSuccess : run.pass(launch_finalize, p);
+  return write_results(run, p);
 }
 
-cudaError_t run_call(const cuda_device& device, const call& c, const schedule& plan, unsigned char* memory, const uint8_t* masks) {
+// What perturb_context_set_row_status asks for.
+cudaError_t report_rows(const runner& run, problem p, int32_t* status, int64_t* clamped) {
+  PERTURB_CUDA_TRY(run.report(p, status, clamped));
+  if (!clamped || p.oracle != oracle_kind::grid_path || resolves(p.operation)) return cudaSuccess;
+  p.silent = p.operation == PERTURB_OP_SOLVE;
+  return for_runs(run, p, p.samples, [&](const problem& part) { return run.count_clamped(part, clamped); });
+}
+
+cudaError_t run_call(const cuda_device& device, const call& c, const schedule& plan, unsigned char* memory, const oracle_arrays& arrays) {
   problem whole = make_problem(c, false);
-  if (c.oracle->grid) {
-    whole.grid.steps = masks;
-    whole.grid.passable = masks + c.oracle->grid->cells();
-  }
+  give_arrays(whole, arrays);
   carver parts(memory);
   lay_out(whole, plan.rows, parts);
   int32_t* y = nullptr;
-  parts.take(y, plan.rows * plan.y_samples * whole.m);
+  parts.take(y, plan.rows * plan.y_samples * y_width(whole));
   parts.take(whole.scratch, (int64_t)plan.scratch_bytes);
   const runner run(device, plan);
   for (int64_t first = 0; first < c.batch; first += plan.rows) {
     problem p = whole;
-    p.rows = std::min(plan.rows, c.batch - first);
+    p.rows = p.call_rows = std::min(plan.rows, c.batch - first);
     p.first_row += (uint32_t)first;
     p.theta += first * p.n;
+    if (p.epsilon_per_row) p.epsilon_per_row += first;
+    if (c.z) p.z += first * p.samples * p.n;
+    if (c.z_score) p.z_score += first * p.samples * p.n;
     if (p.part != call_part::whole) p.words = c.words + first * p.words_per_row;
-    if (p.operand) p.operand += first * (p.operation == PERTURB_OP_JVP ? p.n : p.m);
+    if (p.operand) p.operand += first * operand_width(p);
     // Floats of each output per row.
     int64_t width[4] = {p.m, p.m, 1, 1};
     if (p.operation == PERTURB_OP_SOLVE) width[1] = 1;
     if (p.operation == PERTURB_OP_SAMPLE) width[0] = p.m * p.samples;
-    if (p.operation == PERTURB_OP_VJP) width[0] = p.n;
+    if (p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_SORTED_VALUES_VJP) width[0] = p.n;
+    if (p.operation == PERTURB_OP_SORTED_VALUES) width[0] = width[1] = p.k;
     if (p.operation == PERTURB_OP_JACOBIAN) width[0] = p.m * p.n;
-    if (p.operation == PERTURB_OP_FENCHEL_YOUNG || p.operation == PERTURB_OP_SPO_PLUS) width[0] = 1;
+    if (p.operation == PERTURB_OP_COVARIANCE) width[0] = p.m * p.m;
+    if (p.operation == PERTURB_OP_FENCHEL_YOUNG || p.operation == PERTURB_OP_SPO_PLUS || p.operation == PERTURB_OP_VJP_EPSILON) width[0] = 1;
     for (int i = 0; i < 4; ++i)
       if (p.output[i]) p.output[i] += first * width[i];
     PERTURB_CUDA_TRY(run_slice(run, p, y, plan.y_samples));
-    if (c.row_status || c.row_clamped) PERTURB_CUDA_TRY(run.report(p, c.row_status ? c.row_status + first : nullptr, c.row_clamped ? c.row_clamped + first : nullptr));
+    if (c.row_status || c.row_clamped) PERTURB_CUDA_TRY(report_rows(run, p, c.row_status ? c.row_status + first : nullptr, c.row_clamped ? c.row_clamped + first : nullptr));
   }
   return cudaSuccess;
 }
-
-// ---------------------------------------------------------------- scratch
-
-// The lent workspace, or memory that is freed in stream order when the call has been enqueued.
-class device_scratch {
- public:
-  explicit device_scratch(const cuda_device& device) : device_(device) {}
-  ~device_scratch() {
-    if (owned_) release_on(device_, owned_, bytes_);
-  }
-  device_scratch(const device_scratch&) = delete;
-  device_scratch& operator=(const device_scratch&) = delete;
-
-  perturb_status acquire(size_t bytes, void* workspace, size_t workspace_bytes) {
-    if (workspace) {
-      if (workspace_bytes < bytes + alignment - 1)
-        return fail(PERTURB_ERROR_WORKSPACE_TOO_SMALL, "workspace: this call needs %zu bytes, the workspace has %zu", bytes + alignment - 1, workspace_bytes);
-      memory_ = reinterpret_cast<unsigned char*>(((uintptr_t)workspace + alignment - 1) / alignment * alignment);
-      return PERTURB_OK;
-    }
-    if (const perturb_status s = allocate_on(device_, bytes, "scratch", &owned_)) return s;
-    bytes_ = bytes;
-    memory_ = static_cast<unsigned char*>(owned_);
-    return PERTURB_OK;
-  }
-  unsigned char* memory() const { return memory_; }
-
- private:
-  const cuda_device& device_;
-  unsigned char* memory_ = nullptr;
-  void* owned_ = nullptr;
-  size_t bytes_ = 0;
-};
 
 }  // namespace
 
@@ -509,15 +664,13 @@ size_t cuda_scratch_bytes(const cuda_device& device, const call& c, bool any_out
 perturb_status cuda_execute(const cuda_device& device, const call& c, void* workspace, size_t workspace_bytes) {
   const device_scope scope(device.ordinal);
   if (scope.error() != cudaSuccess) return cuda_fail(scope.error(), "context: its device cannot be made current");
-  const uint8_t* masks = nullptr;
-  if (c.oracle->grid) {
-    const cudaError_t error = grid_on_device(*c.oracle, device.ordinal, &masks);
-    if (error != cudaSuccess) return cuda_fail(error, "oracle: its grid cannot be copied to the device");
-  }
+  oracle_arrays arrays = {};
+  if (const cudaError_t copied = arrays_on_device(*c.oracle, device.ordinal, arrays); copied != cudaSuccess)
+    return cuda_fail(copied, "oracle: its grid or tables cannot be copied to the device");
   const schedule plan = make_schedule(device, c, false);
   device_scratch scratch(device);
   if (const perturb_status s = scratch.acquire(plan.bytes, workspace, workspace_bytes)) return s;
-  const cudaError_t error = run_call(device, c, plan, scratch.memory(), masks);
+  const cudaError_t error = run_call(device, c, plan, scratch.memory(), arrays);
   return error == cudaSuccess ? PERTURB_OK : cuda_fail(error, "launch");
 }
 
@@ -526,7 +679,12 @@ perturb_status cuda_noise_fill(const cuda_device& device, const call& c, float* 
   if (scope.error() != cudaSuccess) return cuda_fail(scope.error(), "context: its device cannot be made current");
   problem p = make_problem(c, false);
   p.rows = c.batch;
-  const cudaError_t error = launch_noise_fill(p, z, device.multiprocessors, static_cast<cudaStream_t>(device.stream));
+  if (makes_noise(p)) {
+    p.z = z;
+    p.z_samples = p.run = p.samples;
+  }
+  const cudaStream_t stream = static_cast<cudaStream_t>(device.stream);
+  const cudaError_t error = makes_noise(p) ? launch_special_noise(p, device.multiprocessors, stream) : launch_noise_fill(p, z, device.multiprocessors, stream);
   return error == cudaSuccess ? PERTURB_OK : cuda_fail(error, "launch");
 }
 

@@ -67,3 +67,26 @@ void release_on(const cuda_device& device, void* memory, size_t bytes) {
 }
 
 }  // namespace perturb::cuda
+
+namespace perturb {
+
+perturb_status cuda_allocate(const cuda_device& device, size_t bytes, const char* what, void** memory) {
+  const cuda::device_scope scope(device.ordinal);
+  if (scope.error() != cudaSuccess) return cuda::cuda_fail(scope.error(), "context: its device cannot be made current");
+  return cuda::allocate_on(device, bytes, what, memory);
+}
+
+void cuda_release(const cuda_device& device, void* memory, size_t bytes) {
+  const cuda::device_scope scope(device.ordinal);
+  cuda::release_on(device, memory, bytes);
+}
+
+bool cuda_is_capturing(const cuda_device& device) {
+  const cuda::device_scope scope(device.ordinal);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(static_cast<cudaStream_t>(device.stream), &status) == cudaSuccess) return status != cudaStreamCaptureStatusNone;
+  (void)cudaGetLastError();  // the default stream while another is captured
+  return true;
+}
+
+}  // namespace perturb

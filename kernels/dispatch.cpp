@@ -56,6 +56,7 @@ shape_choice choose_shapes(const problem& p, int64_t samples, const device_limit
   switch (p.oracle) {
     case oracle_kind::argmax: return {&choose_argmax(p, samples), nullptr};
     case oracle_kind::top_k: return {&choose_top_k(p, samples), nullptr};
+    case oracle_kind::sort:  // solved as ranks
     case oracle_kind::rank: {
       // Which keys a row has depends on its theta (rank_scales); what rules packed keys out for all rows is known here.
       const shape* exact = &choose_exact_rank(p, limits);

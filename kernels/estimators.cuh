@@ -190,7 +190,7 @@ struct inner_estimator {
 
   __device__ __forceinline__ inner_estimator(const problem& problem_, int64_t row_, unsigned char* shared)
       : p(problem_), row(row_), to(problem_, row_), cotangent(problem_.cotangent + row_ * problem_.m), staged((int64_t*)shared), centre(problem_.state[row_].centre),
-        to_weight(vjp_weight_scale(problem_.noise, problem_.state[row_].vjp)) {}
+        to_weight(vjp_weight_scale(problem_.state[row_].vjp)) {}
   __device__ __forceinline__ void begin() {
     if constexpr (is_dense<Oracle>) {
       if (!p.shared_cotangent) return;
@@ -253,7 +253,7 @@ struct fenchel_young_estimator {
   const float* theta;
   const float* target;
   fenchel_young_scales scales;
-  double loss_scale, slope_scale, coefficient_unit, factor_scale;
+  double loss_scale, slope_scale;
   bool want_loss, want_slope, want_factors;
   split_sum loss_sum, slope_sum;
 
@@ -263,16 +263,15 @@ struct fenchel_young_estimator {
         want_factors(problem_.output[1] && problem_.multiplicative) {
     loss_scale = power_of_two(scales.loss_exponent);
     slope_scale = power_of_two(scales.slope_exponent);
-    coefficient_unit = power_of_two(scales.fraction_bits);
-    factor_scale = power_of_two(scales.factor_exponent);
   }
   __device__ __forceinline__ void begin() {}
 
   __device__ __forceinline__ void add(Oracle& oracle, int64_t sample, bool present) {
     int64_t loss = 0, slope = 0;
     const bool need_noise = want_loss || want_slope || want_factors;
+    const uint32_t row_number = row_counter(p, row);
     const auto tally = [&](int64_t item, int64_t coefficient, float z) {
-      const float score = source::score(p, theta[item], item, z);
+      const float score = source::score(p, row_number, theta[item], item, z);
       if (want_loss) loss += coefficient * to_fixed(cost(score), loss_scale);
       if (want_slope) slope += coefficient * to_fixed(slope_of(item, z, score), slope_scale);
     };
@@ -288,7 +287,7 @@ struct fenchel_young_estimator {
     }
     oracle.template for_each<detail::noise>(of_solution);
     // The target's part: its nonzeros, a quad of items at a time.
-    const uint32_t row_number = row_counter(p, row), number = sample_counter(p, sample);
+    const uint32_t number = sample_counter(p, sample);
     for (int64_t q = Oracle::lanes::rank(); q < (p.m + 3) / 4; q += Oracle::lanes::count) {
       float t[4], z[4];
       bool any = false;
@@ -304,7 +303,7 @@ struct fenchel_young_estimator {
       for (int j = 0; j < 4; ++j) {
         if (t[j] == 0.0f) continue;
         const int64_t i = 4 * q + j;
-        if (want_loss || want_slope) tally(i, -to_fixed(t[j], coefficient_unit), z[j]);
+        if (want_loss || want_slope) tally(i, -to_fixed(t[j], power_of_two(scales.fraction_bits)), z[j]);
         if (want_factors) add_factor(i, 1, z[j], to.words() + 3 * p.m);
       }
     }
@@ -329,12 +328,12 @@ struct fenchel_young_estimator {
   }
   __device__ __forceinline__ double slope_of(int64_t item, float z, float score) const {
     if (p.oracle == oracle_kind::grid_path && !(score > p.grid.cost_floor)) return 0.0;
-    const double factor = p.epsilon_per_item ? (double)p.epsilon_per_item[item] : 1.0;
-    return score_slope(p.multiplicative, p.noise_sign, factor, source::amplitude(p, item), z, score);
+    const double factor = (p.epsilon_per_row ? (double)p.epsilon_per_row[row] : 1.0) * (p.epsilon_per_item ? (double)p.epsilon_per_item[item] : 1.0);
+    return score_slope(p.multiplicative, p.noise_sign, factor, source::amplitude(p, row_counter(p, row), item), z, score);
   }
   __device__ __forceinline__ void add_factor(int64_t item, int64_t coefficient, float z, int64_t* words) const {
-    const float e = source::amplitude(p, item);
-    const int64_t fixed = to_fixed(multiplicative_factor<lane>(z, e, -0.5f * (e * e)), factor_scale);
+    const float e = source::amplitude(p, row_counter(p, row), item);
+    const int64_t fixed = to_fixed(multiplicative_factor<lane>(z, e, -0.5f * (e * e)), power_of_two(scales.factor_exponent));
     atomic_add(words + item, coefficient * (fixed >> chain_half_bits));
     atomic_add(words + p.m + item, coefficient * (fixed & ((1 << chain_half_bits) - 1)));
   }

@@ -21,7 +21,7 @@ __device__ void finalize_entry(const problem& p, int64_t row, int64_t i) {
   const bool bad = state.bad;
   const auto amplitude = [&](int64_t item) {
     if (p.oracle == oracle_kind::grid_path && !p.grid.passable[item]) return 0.0;
-    return derivative_amplitude(p.multiplicative, noise_source<false>::amplitude(p, item), p.theta[row * p.n + item]);
+    return derivative_amplitude(p.multiplicative, noise_source<false>::amplitude(p, row_counter(p, row), item), p.theta[row * p.n + item]);
   };
   switch (p.operation) {
     case PERTURB_OP_SOLVE:
@@ -41,8 +41,7 @@ __device__ void finalize_entry(const problem& p, int64_t row, int64_t i) {
       const double a = bad ? 0.0 : amplitude(i);
       p.output[0][row * p.n + i] = bad        ? nan
                                    : a == 0.0 ? 0.0f
-                                              : vjp_gradient(p.noise, state.vjp, words[i], words[p.n + i], words[2 * p.n + i], sum_of(words, p, 0), state.centre, p.samples,
-                                                             p.baseline, a);
+                                              : vjp_gradient(state.vjp, words[i], words[p.n + i], words[2 * p.n + i], sum_of(words, p, 0), state.centre, p.samples, p.baseline, a);
       return;
     }
     case PERTURB_OP_JVP:
@@ -56,6 +55,15 @@ __device__ void finalize_entry(const problem& p, int64_t row, int64_t i) {
                                                               inverse_amplitude(amplitude(j)));
       return;
     }
+    case PERTURB_OP_SORTED_VALUES:
+      p.output[0][row * p.k + i] = bad ? nan : sorted_mean(words[i], words[p.k + i], p.samples, state.sorted.exponent);
+      if (p.output[1])
+        p.output[1][row * p.k + i] =
+            bad ? nan : value_error(words[2 * p.k + i], sorted_sum(words[3 * p.k + i], words[4 * p.k + i]), p.samples, state.sorted.deviation_exponent);
+      return;
+    case PERTURB_OP_SORTED_VALUES_VJP:
+      p.output[0][row * p.n + i] = bad ? nan : sorted_mean(words[i], words[p.n + i], p.samples, state.sorted.exponent);
+      return;
     default:
       break;
   }
@@ -85,6 +93,8 @@ cudaError_t launch_finalize(const problem& p, int multiprocessors, cudaStream_t 
   int64_t width = p.m;
   if (p.operation == PERTURB_OP_JACOBIAN) width = p.m * p.n;
   if (p.operation == PERTURB_OP_SAMPLE) width = p.m * p.y_samples;
+  if (p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_SORTED_VALUES_VJP) width = p.n;
+  if (p.operation == PERTURB_OP_SORTED_VALUES) width = p.k;
   const unsigned blocks = blocks_for((p.rows * width + finalize_threads - 1) / finalize_threads, 8, multiprocessors);
   void* arguments[] = {const_cast<problem*>(&p), &width};
   return cudaLaunchKernel((const void*)finalize, dim3(blocks), dim3(finalize_threads), arguments, 0, stream);

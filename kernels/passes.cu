@@ -15,28 +15,32 @@ constexpr int pass_threads = 128;
 // A thread adds up at most this many samples in 32 bits: 2^8 limbs of 2^22.
 constexpr int64_t limb_samples = 256;
 
-// Threads lie over quads of items, and over samples where there are few quads. Limbs: src/cpu/estimators/vjp.h.
-template <distribution D>
+// Threads lie over quads of items, and over samples where there are few quads. Limbs: src/cpu/estimators/vjp.h. Given: scores are read.
+template <distribution D, wanted W>
 __global__ void __launch_bounds__(pass_threads) weighted_scores(const __grid_constant__ problem p) {
   const int64_t quads = (p.n + 3) / 4;
   int across = 1;  // threads over quads: a power of two
   while (across < pass_threads && across < quads) across *= 2;
   const int splits = pass_threads / across, split = (int)threadIdx.x / across;
-  const int64_t chunk = limb_samples * splits, chunks = (p.samples + chunk - 1) / chunk, tiles = (quads + across - 1) / across;
-  const float unit = (float)(1 << (limb_bits - score_bits(D)));
+  const int64_t chunk = limb_samples * splits, chunks = (p.run + chunk - 1) / chunk, tiles = (quads + across - 1) / across;
+  const float unit = (float)(1 << (limb_bits - factor_bits(W, D == distribution::given ? p.noise : D)));
   for (int64_t task = blockIdx.x; task < p.rows * chunks * tiles; task += gridDim.x) {
-    const int64_t tile = task % tiles, first = task / tiles % chunks * chunk, row = task / tiles / chunks;
-    const int64_t last = first + chunk < p.samples ? first + chunk : p.samples;
+    const int64_t tile = task % tiles, first = p.first_of_run + task / tiles % chunks * chunk, row = task / tiles / chunks;
+    const int64_t end = p.first_of_run + p.run, last = first + chunk < end ? first + chunk : end;
     if (p.state[row].bad) continue;
     const int64_t q = tile * across + (int)threadIdx.x % across;
     const uint32_t row_number = row_counter(p, row);
     const float* weights = p.weights + row * p.samples;
     uint32_t high[4] = {}, low[4] = {}, plain[4] = {};
     for (int64_t s = first + split; s < last; s += splits) {
-      uint32_t words[4];
       float score[4];
-      words_of_sample(p, row_number, sample_counter(p, s), (uint32_t)q, words);
-      scores_of_words<lane, D>(words, score);
+      if constexpr (D == distribution::given) {
+        read_quad(p, p.z_score, row_number, sample_counter(p, s), (uint32_t)q, score);
+      } else {
+        uint32_t words[4];
+        words_of_sample(p, row_number, sample_counter(p, s), (uint32_t)q, words);
+        values_of_words<lane, D, W>(words, score);
+      }
       const float weight = weights[s];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
@@ -66,9 +70,10 @@ __global__ void __launch_bounds__(pass_threads) weighted_scores(const __grid_con
 
 // A thread per sample: one chain of fma over ascending items.
 __global__ void __launch_bounds__(pass_threads) chains(const __grid_constant__ problem p) {
-  const int64_t steps = (p.samples + pass_threads - 1) / pass_threads;
+  const int64_t steps = (p.run + pass_threads - 1) / pass_threads;
   for (int64_t task = blockIdx.x; task < p.rows * steps; task += gridDim.x) {
-    const int64_t row = task / steps, sample = task % steps * pass_threads + threadIdx.x;
+    const int64_t row = task / steps, in_run = task % steps * pass_threads + threadIdx.x;
+    const int64_t sample = p.first_of_run + (in_run < p.run ? in_run : p.run - 1);
     if (p.state[row].bad) continue;
     const float* direction = p.direction + row * p.n;
     const uint32_t row_number = row_counter(p, row), number = sample_counter(p, sample);
@@ -81,7 +86,7 @@ __global__ void __launch_bounds__(pass_threads) chains(const __grid_constant__ p
         if (i + j < p.n) chain = __fmaf_rn(direction[i + j], s[j], chain);
     }
     split_sum sum;
-    if (sample < p.samples) {
+    if (in_run < p.run) {
       const int64_t fixed = to_fixed(chain, power_of_two(p.state[row].jvp.chain_exponent));
       p.chains[row * p.samples + sample] = fixed;
       sum.add(fixed);
@@ -111,8 +116,9 @@ __global__ void __launch_bounds__(pass_threads) products(const __grid_constant__
     for (int64_t s0 = 0; s0 < p.run; s0 += tile_samples) {
       {
         const int s = tid / 8, q = tid % 8;
+        const int64_t in_run = s0 + s < p.run ? s0 + s : p.run - 1;
         float value[4];
-        score_quad(p, row_counter(p, row), sample_counter(p, p.first_of_run + s0 + s), (uint32_t)(first_j / 4 + q), value);
+        score_quad(p, row_counter(p, row), sample_counter(p, p.first_of_run + in_run), (uint32_t)(first_j / 4 + q), value);
 #pragma unroll
         for (int j = 0; j < 4; ++j)
           scores[s][4 * q + j] = s0 + s < p.run && first_j + 4 * q + j < p.n ? (int32_t)to_fixed(value[j], (double)(1 << jacobian_score_bits)) : 0;
@@ -159,17 +165,31 @@ unsigned blocks_of(int64_t work, int multiprocessors) { return blocks_for(work, 
 
 }  // namespace
 
+namespace {
+
+template <wanted W>
+const void* weighted_kernel(distribution d) {
+  switch (d) {
+    case distribution::normal: return (const void*)weighted_scores<distribution::normal, W>;
+    case distribution::gumbel: return (const void*)weighted_scores<distribution::gumbel, W>;
+    case distribution::logistic: return (const void*)weighted_scores<distribution::logistic, W>;
+    default: break;
+  }
+  return (const void*)weighted_scores<distribution::laplace, W>;
+}
+
+}  // namespace
+
 cudaError_t launch_weighted_scores(const problem& p, int multiprocessors, cudaStream_t stream) {
-  const void* kernel = p.noise == distribution::normal   ? (const void*)weighted_scores<distribution::normal>
-                       : p.noise == distribution::gumbel ? (const void*)weighted_scores<distribution::gumbel>
-                       : p.noise == distribution::logistic ? (const void*)weighted_scores<distribution::logistic>
-                                                           : (const void*)weighted_scores<distribution::laplace>;
-  const double work = (double)p.rows * (double)p.samples * (double)((p.n + 3) / 4) / (8 * pass_threads) + 1.0;
+  const void* kernel = p.operation == PERTURB_OP_VJP_EPSILON ? weighted_kernel<wanted::slope>(p.noise)
+                       : p.z_score                            ? (const void*)weighted_scores<distribution::given, wanted::score>
+                                                              : weighted_kernel<wanted::score>(p.noise);
+  const double work = (double)p.rows * (double)p.run * (double)((p.n + 3) / 4) / (8 * pass_threads) + 1.0;
   return launch(kernel, p, blocks_of(work < 1e9 ? (int64_t)work : 1000000000, multiprocessors), pass_threads, 0, stream);
 }
 
 cudaError_t launch_chains(const problem& p, int multiprocessors, cudaStream_t stream) {
-  return launch((const void*)chains, p, blocks_of(p.rows * ((p.samples + pass_threads - 1) / pass_threads), multiprocessors), pass_threads, 0, stream);
+  return launch((const void*)chains, p, blocks_of(p.rows * ((p.run + pass_threads - 1) / pass_threads), multiprocessors), pass_threads, 0, stream);
 }
 
 cudaError_t launch_products(const problem& p, int multiprocessors, cudaStream_t stream) {

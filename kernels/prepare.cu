@@ -17,22 +17,24 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
   const auto counts = [&](int64_t i) { return !grid || p.grid.passable[i] != 0; };
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const float* theta = p.theta + row * p.n;
-    const auto derivative = [&](int64_t i) { return counts(i) ? derivative_amplitude(p.multiplicative, source::amplitude(p, i), theta[i]) : 0.0; };
+    const auto amplitude = [&](int64_t i) { return source::amplitude(p, row_counter(p, row), i); };
+    const auto derivative = [&](int64_t i) { return counts(i) ? derivative_amplitude(p.multiplicative, amplitude(i), theta[i]) : 0.0; };
     row_state state = {};
-    bool bad = false;
+    const float row_factor = p.epsilon_per_row ? p.epsilon_per_row[row] : 1.0f, epsilon = p.epsilon * row_factor;
+    bool bad = !(row_factor >= 0.0f && isfinite(row_factor) && isfinite(epsilon));
 
     // theta and the amplitudes.
-    const bool bounded = !p.multiplicative && p.epsilon != 0.0f;
-    const double reach = perturbation_reach(p.noise, p.epsilon);
-    double low = HUGE_VAL, high = -HUGE_VAL, epsilon_max = p.epsilon_per_item ? 0.0 : (double)p.epsilon, factor_max = p.epsilon_per_item ? 0.0 : 1.0;
+    const bool bounded = !p.multiplicative && epsilon != 0.0f;
+    const double reach = perturbation_reach(p.noise, epsilon);
+    double low = HUGE_VAL, high = -HUGE_VAL, epsilon_max = p.epsilon_per_item ? 0.0 : (double)epsilon, factor_max = p.epsilon_per_item ? 0.0 : (double)row_factor;
     for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
       double factor = 1.0;
       if (p.epsilon_per_item) {
-        const float f = p.epsilon_per_item[i], e = p.epsilon * f;
+        const float f = p.epsilon_per_item[i], e = epsilon * f;
         factor = f;
         bad = bad || !(f >= 0.0f && isfinite(f) && isfinite(e));
         epsilon_max = larger(epsilon_max, e);
-        factor_max = larger(factor_max, f);
+        factor_max = larger(factor_max, (double)row_factor * (double)f);
       }
       if (!counts(i)) continue;
       const double t = theta[i];
@@ -47,15 +49,22 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       factor_max = reduce::max(factor_max);
     }
     state.bounds = make_row_bounds<device_isa>(p.noise, p.multiplicative, epsilon_max, low, high, grid ? p.grid.cost_floor : 0.0);
-    const double weight = oracle_weight(p.oracle, p.n, p.k, p.grid.reached, p.grid.diagonal_factor);
+    // Where the oracle has tables: the row of the problem, whichever of its two inputs this is.
+    const uint32_t entry = row_counter(p, row < p.call_rows ? row : row - p.call_rows);
+    const grid_ends ends = p.grid.rows ? p.grid.rows[entry] : p.grid.ends;
+    state.k = p.row_k ? p.row_k[entry] : (int32_t)p.k;
+    state.source = ends.source;
+    state.target = ends.target;
+    const double weight = state.weight = oracle_weight(p.oracle, p.n, state.k, ends.reached, p.grid.diagonal_factor);
     state.value = make_value_scales(weight, state.bounds);
-    if (p.oracle == oracle_kind::rank)
+    if (p.oracle == oracle_kind::rank || p.oracle == oracle_kind::sort)
       state.rank = make_rank_scales(state.bounds, p.noise, p.multiplicative, p.n, p.descending ? -1.0f : 1.0f, false);
     if (grid)
-      state.grid_scale = grid_row_scale(state.bounds, p.noise, p.multiplicative, p.grid.cost_floor, p.grid.diagonal_factor, p.grid.hops);
+      state.grid_scale = grid_row_scale(state.bounds, p.noise, p.multiplicative, p.grid.cost_floor, p.grid.diagonal_factor, ends.hops);
 
     // The operand.
-    if (p.operation == PERTURB_OP_VJP) {
+    if (p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_VJP_EPSILON) {
+      const int bits = factor_bits(p.operation == PERTURB_OP_VJP ? wanted::score : wanted::slope, p.noise);
       const float* g = p.operand + row * p.m;
       double g_low = HUGE_VAL, g_high = -HUGE_VAL;
       for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) {
@@ -76,7 +85,7 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       }
       absolute = reduce::sum(absolute);
       spread = reduce::sum(spread);
-      state.vjp = make_vjp_scales(p.oracle, p.n, p.k, g_low, g_high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest));
+      state.vjp = make_vjp_scales(p.oracle, p.n, state.k, g_low, g_high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest), bits);
       const double scale = power_of_two(state.vjp.cotangent_exponent);
       for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) p.cotangent[row * p.m + i] = counts(i) ? to_fixed(g[i], scale) : 0;
     } else if (p.operation == PERTURB_OP_JVP) {
@@ -120,9 +129,9 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       const float sign = p.descending ? -1.0f : 1.0f;
       for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
         p.key_offset[row * p.n + i] = rank_key_offset(state.rank, sign, theta[i]);
-        if (p.epsilon_per_item) p.key_factor[row * p.n + i] = rank_key_factor(state.rank, sign, source::amplitude(p, i));
+        if (p.epsilon_per_item) p.key_factor[row * p.n + i] = rank_key_factor(state.rank, sign, amplitude(i));
       }
-      if (threadIdx.x == 0 && !p.epsilon_per_item) p.key_factor[row] = rank_key_factor(state.rank, sign, source::amplitude(p, 0));
+      if (threadIdx.x == 0 && !p.epsilon_per_item) p.key_factor[row] = rank_key_factor(state.rank, sign, amplitude(0));
     }
     state.bad = __syncthreads_or(bad) ? row_not_finite : row_good;
     if (threadIdx.x == 0) p.state[row] = state;
@@ -130,15 +139,15 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
 }
 
 __global__ void __launch_bounds__(prepare_threads) refuse_negative(const __grid_constant__ problem p) {
-  const int64_t quads = (p.n + 3) / 4, total = p.rows * p.samples * quads;
+  const int64_t quads = (p.n + 3) / 4, total = p.rows * p.run * quads;
   for (int64_t at = (int64_t)blockIdx.x * prepare_threads + threadIdx.x; at < total; at += (int64_t)gridDim.x * prepare_threads) {
-    const int64_t q = at % quads, sample = at / quads % p.samples, row = at / quads / p.samples;
+    const int64_t q = at % quads, sample = p.first_of_run + at / quads % p.run, row = at / quads / p.run;
     float z[4];
     noise_source<false>::quad(p, row_counter(p, row), sample_counter(p, sample), (uint32_t)q, z);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t i = 4 * q + j;
-      if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) atomicCAS(&p.state[row].bad, row_good, row_refused);
+      if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, row_counter(p, row), p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) atomicCAS(&p.state[row].bad, row_good, row_refused);
     }
   }
 }
@@ -150,7 +159,7 @@ cudaError_t launch_prepare(const problem& p, int multiprocessors, cudaStream_t s
 }
 
 cudaError_t launch_refuse_negative(const problem& p, int multiprocessors, cudaStream_t stream) {
-  const int64_t threads = p.rows * p.samples * ((p.n + 3) / 4);
+  const int64_t threads = p.rows * p.run * ((p.n + 3) / 4);
   return launch((const void*)refuse_negative, p, blocks_for((threads + prepare_threads - 1) / prepare_threads, 16, multiprocessors), prepare_threads, 0, stream);
 }
 

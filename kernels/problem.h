@@ -6,6 +6,7 @@
 
 #include "call_part.h"
 #include "math/resolve.h"
+#include "math/sorted_values.h"
 #include "perturb/perturb.h"
 
 namespace perturb::cuda {
@@ -13,7 +14,10 @@ namespace perturb::cuda {
 // What the prepare kernel finds out about a row.
 struct row_state {
   int32_t bad;  // not finite somewhere: its outputs are NaN, and no other kernel looks at it
+  int32_t k;               // top-k
+  int32_t source, target;  // grid paths without sets
   float grid_scale;
+  double weight;   // the largest sum of |y|
   int64_t centre;  // of values or <g, y>: the unperturbed solution's
   row_bounds bounds;
   value_scales value;
@@ -21,16 +25,21 @@ struct row_state {
   jvp_scales jvp;
   fenchel_young_scales fenchel_young;
   rank_scales rank;
+  sorted_scales sorted;
 };
 
 // A grid_path oracle, on the device.
 struct device_grid {
   const uint8_t* steps;     // masks of neighbours (src/grid.h)
   const uint8_t* passable;  // 0 or 1
-  int32_t height, width, source, target;
+  int32_t height, width;
   float diagonal_factor, cost_floor;
   bool count_source, refuse_negative;
-  int64_t hops, reached;
+  grid_ends ends;           // src/grid.h
+  const grid_ends* rows;    // by row of the whole problem, or null
+  const int32_t* sources;   // sets, ascending; null without
+  const int32_t* targets;
+  int32_t source_count, target_count;
 };
 
 // Sums over samples are added as two 64-bit words, so that no carry between atomics is needed: sum = high 2^32 + low.
@@ -41,6 +50,7 @@ struct problem {
   perturb_operation operation;
   oracle_kind oracle;
   int64_t n, m, k;
+  const int32_t* row_k;  // top-k: by row of the whole problem, or null
   int64_t samples;
   bool descending, multiplicative;
   bool antithetic;  // samples 2 j and 2 j + 1 mirror each other
@@ -52,6 +62,8 @@ struct problem {
   distribution noise;
   float epsilon;                  // without sign
   const float* epsilon_per_item;  // [n] or null
+  bool latin;                     // samples are strata: math/latin.h
+  sum_of_gamma gamma;
   uint32_t first_row, first_sample;
   philox_keys keys;
   device_grid grid;
@@ -60,9 +72,17 @@ struct problem {
 
   // This slice: pointers to its first row.
   int64_t rows;
+  int64_t call_rows;     // of the call: rows, or half of them where each is solved at two inputs
   const float* theta;    // [rows, n]
   const float* operand;  // [rows, m or n]
+  const float* epsilon_per_row;  // [rows] or null
   float* output[4];
+
+  // Noise that is read and not made: of samples first_of_z and on [rows, z_samples, n], or null; and its scores, or null.
+  const float* z;
+  const float* z_score;
+  int64_t z_samples;
+  uint32_t first_of_z;  // a sample's counter
 
   // Memory of the slice.
   row_state* state;          // [rows]
@@ -73,6 +93,7 @@ struct problem {
   float* direction;          // [rows, n] JVP
   int64_t* chains;           // [rows, samples] JVP
   int32_t* centre;           // [rows, m] JVP, Jacobian and LPGD: y*
+  int64_t* sorted_centre;    // [rows, k] sorted values: the unperturbed ones, fixed point
   float* shifted;            // [2 rows, n] LPGD and its family: the inputs of the two solves
   float* tau;                // [rows] the same
   float* key_offset;         // [rows, n] ranks with packed keys

@@ -48,7 +48,7 @@ make_rank_keys(const __grid_constant__ problem p, int64_t sample, uint32_t* keys
     for (int j = 0; j < 4; ++j) {
       const int64_t i = 4 * q + j;
       if (i >= p.n) continue;
-      keys[i] = exact_rank_score(p, source::score(p, p.theta[i], i, z[j]));
+      keys[i] = exact_rank_score(p, source::score(p, row_counter(p, 0), p.theta[i], i, z[j]));
       items[i] = (uint32_t)i;
     }
   }

@@ -30,10 +30,11 @@ __global__ void __launch_bounds__(resolve_threads) shift(const __grid_constant__
   const resolve_pair pair = inputs_of(p.operation, p.resolve.side);
   const bool walls_matter = p.operation != PERTURB_OP_SPO_PLUS;  // in the operand, which SPO+ has as another theta
   const bool proximal = p.operation == PERTURB_OP_LPGD && p.resolve.rho != 0.0f;
-  const double reach = p.operation == PERTURB_OP_IMLE && !p.multiplicative ? perturbation_reach(p.noise, p.epsilon) : 0.0;
+  const bool perturbed = p.operation == PERTURB_OP_IMLE && !p.multiplicative;
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const float* theta = p.theta + row * p.n;
     const float* operand = p.operand + row * p.n;
+    const double reach = perturbed ? perturbation_reach(p.noise, p.epsilon_per_row ? p.epsilon * p.epsilon_per_row[row] : p.epsilon) : 0.0;
     bool bad = false;
     for (int64_t i = threadIdx.x; i < p.n; i += resolve_threads)
       bad = bad || (counts(p, i) && !isfinite(theta[i])) || ((walls_matter || counts(p, i)) && !isfinite(operand[i]));
@@ -65,12 +66,11 @@ __global__ void __launch_bounds__(resolve_threads) difference(const __grid_const
   float* const gradient = p.output[spo ? 1 : 0];
   float* const loss = spo ? p.output[0] : nullptr;
   const float nan = __int_as_float(0x7fffffff);
-  const double weight = oracle_weight(p.oracle, p.n, p.k, p.grid.reached, p.grid.diagonal_factor);
   for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
     const int64_t* first = p.words + row * p.words_per_row;
     const int64_t* second = p.words + (p.rows + row) * p.words_per_row;
     const bool bad = p.state[row].bad || p.state[p.rows + row].bad;
-    const int exponent = loss && !bad ? spo_exponent(weight, p.state[row].bounds) : 0;
+    const int exponent = loss && !bad ? spo_exponent(p.state[row].weight, p.state[row].bounds) : 0;
     const double scale = power_of_two(exponent);
     int64_t total = 0;
     for (int64_t i = threadIdx.x; i < p.n; i += resolve_threads) {

@@ -20,19 +20,19 @@ __global__ void __launch_bounds__(row_threads) row_status(const __grid_constant_
 
 // A block per row and share of its samples.
 __global__ void __launch_bounds__(row_threads) count_clamped(const __grid_constant__ problem p, int64_t* clamped) {
-  const int64_t quads = (p.n + 3) / 4, per_row = p.samples * quads, chunk = 64 * row_threads, chunks = (per_row + chunk - 1) / chunk;
+  const int64_t quads = (p.n + 3) / 4, per_row = p.run * quads, chunk = 64 * row_threads, chunks = (per_row + chunk - 1) / chunk;
   for (int64_t task = blockIdx.x; task < p.rows * chunks; task += gridDim.x) {
     const int64_t row = task / chunks, first = task % chunks * chunk, last = first + chunk < per_row ? first + chunk : per_row;
     if (p.state[row].bad != row_good) continue;
     int64_t count = 0;
     for (int64_t at = first + threadIdx.x; at < last; at += row_threads) {
-      const int64_t q = at % quads, sample = at / quads;
-      float z[4] = {};
-      if (p.operation != PERTURB_OP_SOLVE) noise_source<false>::quad(p, row_counter(p, row), sample_counter(p, sample), (uint32_t)q, z);
+      const int64_t q = at % quads, sample = p.first_of_run + at / quads;
+      float z[4];
+      noise_source<false>::quad(p, row_counter(p, row), sample_counter(p, sample), (uint32_t)q, z);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int64_t i = 4 * q + j;
-        if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) ++count;
+        if (i < p.n && p.grid.passable[i] && !(noise_source<false>::score(p, row_counter(p, row), p.theta[row * p.n + i], i, z[j]) >= p.grid.cost_floor)) ++count;
       }
     }
     if (count) atomic_add(clamped + row, count);
@@ -44,11 +44,13 @@ __global__ void __launch_bounds__(row_threads) count_clamped(const __grid_consta
 cudaError_t launch_row_status(const problem& p, int32_t* status, int64_t* clamped, int multiprocessors, cudaStream_t stream) {
   void* arguments[] = {const_cast<problem*>(&p), &status, &clamped};
   const unsigned blocks = blocks_for((p.rows + row_threads - 1) / row_threads, 16, multiprocessors);
-  const cudaError_t error = cudaLaunchKernel((const void*)row_status, dim3(blocks), dim3(row_threads), arguments, 0, stream);
-  if (error != cudaSuccess || !clamped || p.oracle != oracle_kind::grid_path || resolves(p.operation)) return error;
-  void* counted[] = {const_cast<problem*>(&p), &clamped};
-  const int64_t work = p.rows * ((p.samples * ((p.n + 3) / 4) + 64 * row_threads - 1) / (64 * row_threads));
-  return cudaLaunchKernel((const void*)count_clamped, dim3(blocks_for(work, 16, multiprocessors)), dim3(row_threads), counted, 0, stream);
+  return cudaLaunchKernel((const void*)row_status, dim3(blocks), dim3(row_threads), arguments, 0, stream);
+}
+
+cudaError_t launch_count_clamped(const problem& p, int64_t* clamped, int multiprocessors, cudaStream_t stream) {
+  void* arguments[] = {const_cast<problem*>(&p), &clamped};
+  const int64_t work = p.rows * ((p.run * ((p.n + 3) / 4) + 64 * row_threads - 1) / (64 * row_threads));
+  return cudaLaunchKernel((const void*)count_clamped, dim3(blocks_for(work, 16, multiprocessors)), dim3(row_threads), arguments, 0, stream);
 }
 
 }  // namespace perturb::cuda

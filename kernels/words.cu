@@ -24,17 +24,14 @@ perturb_status on_device(const cuda_device& device, const char* what, F&& f) {
 }  // namespace
 
 perturb_status cuda_allocate_words(const cuda_device& device, int64_t count, int64_t** words) {
-  const device_scope scope(device.ordinal);
-  if (scope.error() != cudaSuccess) return cuda_fail(scope.error(), "context: its device cannot be made current");
   void* memory = nullptr;
-  const perturb_status status = allocate_on(device, (size_t)count * sizeof(int64_t), "accumulator", &memory);
+  const perturb_status status = cuda_allocate(device, (size_t)count * sizeof(int64_t), "accumulator", &memory);
   *words = static_cast<int64_t*>(memory);
   return status;
 }
 
 void cuda_release_words(const cuda_device& device, int64_t* words, int64_t count) {
-  const device_scope scope(device.ordinal);
-  release_on(device, words, (size_t)count * sizeof(int64_t));
+  cuda_release(device, words, (size_t)count * sizeof(int64_t));
 }
 
 perturb_status cuda_clear_words(const cuda_device& device, int64_t* words, int64_t count) {

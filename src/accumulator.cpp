@@ -153,12 +153,16 @@ perturb_status perturb_accumulator_create(perturb_context* context, perturb_oper
     if (const perturb_status s = not_null("accumulator", accumulator)) return s;
     *accumulator = nullptr;
     if (const perturb_status s = not_null("context", context)) return s;
-    if (const perturb_status s = check_size("operation", enum_number(operation), PERTURB_OP_SOLVE, PERTURB_OP_SPO_PLUS)) return s;
+    if (const perturb_status s = check_operation(operation)) return s;
     if (operation < PERTURB_OP_EXPECTATION || operation > PERTURB_OP_FENCHEL_YOUNG)
       return fail(PERTURB_ERROR_UNSUPPORTED, "operation: accumulators are for EXPECTATION, VJP, JVP, JACOBIAN and FENCHEL_YOUNG, got %d", (int)operation);
     if (const perturb_status s = not_null("oracle", oracle)) return s;
-    if (const perturb_status s = not_null("noise", noise)) return s;
-    perturb_noise any = *noise;
+    perturb_noise any;
+    if (const perturb_status s = check_noise_struct(noise, any)) return s;
+    if (enum_number(any.distribution) == PERTURB_GIVEN)
+      return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: GIVEN noise is an array of one call; accumulators draw their own");
+    if (enum_number(any.sampling) == PERTURB_SAMPLING_LATIN)
+      return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: LATIN strata are made of all samples of one call; accumulators take samples in parts");
     any.samples = 2;
     any.first_sample = 0;
     accumulator_ptr made(new perturb_accumulator);
@@ -214,7 +218,7 @@ perturb_status perturb_accumulator_add(perturb_accumulator* accumulator, int64_t
       if (const perturb_status s = check_contents(c)) return s;
     }
     float all_outputs;  // every sum is kept, whichever outputs are asked for later
-    for (float*& output : c.output) output = &all_outputs;
+    for (int o = 0; o < (a.call.oracle->has_value() ? 4 : 2); ++o) c.output[o] = &all_outputs;
     if (const perturb_status s = execute(*a.context, c)) return s;
     a.samples = std::move(after);
     return PERTURB_OK;
@@ -231,6 +235,7 @@ perturb_status perturb_accumulator_result(perturb_accumulator* accumulator, cons
     c.baseline = a.call.baseline == centring::leave_one_out && c.samples == 1 ? centring::none : a.call.baseline;
     const int count = c.operation == PERTURB_OP_EXPECTATION ? 4 : c.operation == PERTURB_OP_FENCHEL_YOUNG ? 3 : 1;
     for (int o = 0; o < count; ++o) c.output[o] = outputs[o];
+    if (const perturb_status s = check_oracle(c, on_host(*a.context))) return s;
     if (const perturb_status s = check_arrays(c, c.operation == PERTURB_OP_FENCHEL_YOUNG ? 0 : 1)) return s;
     if (on_host(*a.context)) {
       if (const perturb_status s = check_contents(c)) return s;

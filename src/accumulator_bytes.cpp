@@ -48,17 +48,36 @@ uint64_t bits_of(float x) {
   return bits;
 }
 
+void add_number(checksum& sum, int64_t number) {
+  unsigned char bytes[8];
+  writer(bytes).word((uint64_t)number);
+  sum.add(bytes, sizeof bytes);
+}
+
 uint64_t grid_hash(const grid* g) {
   if (!g) return 0;
   checksum sum;
-  const int64_t numbers[] = {g->height, g->width, g->source, g->target, g->count_source, g->refuse_negative, (int64_t)bits_of(g->diagonal_factor), (int64_t)bits_of(g->cost_floor)};
-  for (const int64_t number : numbers) {
-    unsigned char bytes[8];
-    writer(bytes).word((uint64_t)number);
-    sum.add(bytes, sizeof bytes);
-  }
+  const int64_t numbers[] = {g->height, g->width, g->ends.source, g->ends.target, g->count_source, g->refuse_negative, (int64_t)bits_of(g->diagonal_factor), (int64_t)bits_of(g->cost_floor)};
+  for (const int64_t number : numbers) add_number(sum, number);
   sum.add(g->passable.data(), g->passable.size());
   sum.add(g->steps.data(), g->steps.size());
+  for (const grid_ends& ends : g->rows) {
+    add_number(sum, ends.source);
+    add_number(sum, ends.target);
+  }
+  for (const std::vector<int32_t>* set : {&g->sources, &g->targets}) {
+    if (set->empty()) continue;
+    add_number(sum, (int64_t)set->size());
+    for (const int32_t cell : *set) add_number(sum, cell);
+  }
+  return sum.value();
+}
+
+// k, or a hash of the rows'.
+uint64_t k_hash(const perturb_oracle& o) {
+  if (o.row_k.empty()) return (uint64_t)o.k;
+  checksum sum;
+  for (const int32_t k : o.row_k) add_number(sum, k);
   return sum.value();
 }
 
@@ -72,6 +91,9 @@ struct fields {
   field all[field_count];
 };
 
+// k and terms of sum-of-gamma noise, beside the distribution's number.
+uint64_t gamma_bits(const call& c) { return (uint64_t)c.gamma.power << 8 | (uint64_t)c.gamma.terms << 32; }
+
 fields fields_of(const perturb_accumulator& a) {
   const call& c = a.call;
   const perturb_oracle& o = *c.oracle;
@@ -80,15 +102,15 @@ fields fields_of(const perturb_accumulator& a) {
            {"oracle", (uint64_t)o.kind},
            {"n", (uint64_t)o.n},
            {"m", (uint64_t)o.m},
-           {"k", (uint64_t)o.k},
+           {"k", k_hash(o)},
            {"rank order", o.descending},
            {"rank base", (uint64_t)o.base},
            {"grid", grid_hash(o.grid.get())},
-           {"noise.distribution", (uint64_t)c.noise},
+           {"noise.distribution", (uint64_t)c.noise | gamma_bits(c)},
            {"noise.mode", c.multiplicative},
            {"noise.sampling", c.antithetic},
            {"noise.epsilon", bits_of(c.epsilon)},
-           {"noise.epsilon_per_item (given or not)", c.epsilon_per_item != nullptr},
+           {"noise.epsilon_per_item and epsilon_per_row (given or not)", (uint64_t)(c.epsilon_per_item != nullptr) | (uint64_t)(c.epsilon_per_row != nullptr) << 1},
            {"noise.seed", a.seed},
            {"noise.first_row", (uint64_t)c.first_row},
            {"batch", (uint64_t)c.batch},

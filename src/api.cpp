@@ -1,11 +1,14 @@
 // extern "C": translate, call, catch. A call goes check -> plan -> backend; there is no logic here.
+#include <algorithm>
+
 #include "check.h"
 #include "context.h"
 #include "cpu/float_mode.h"
-#include "custom/custom.h"
 #include "error.h"
 #include "execute.h"
+#include "grid_ends.h"
 #include "guard.h"
+#include "nearest_neighbors.h"
 #include "oracle.h"
 #include "perturb/perturb.h"
 #include "plan.h"
@@ -15,19 +18,14 @@ using namespace perturb;
 
 namespace {
 
-perturb_status unsupported(const char* what) { return fail(PERTURB_ERROR_UNSUPPORTED, "%s is not in this version", what); }
-
 struct arrays {
   const float* theta;
   const float* operand;
   float* output[4];
   unsigned required;  // bit mask of the outputs that must be there
   const perturb_lpgd_options* options = nullptr;
+  const perturb_cost_options* cost = nullptr;
 };
-
-bool takes_noise(perturb_operation operation) {
-  return operation != PERTURB_OP_SOLVE && operation != PERTURB_OP_LPGD && operation != PERTURB_OP_SPO_PLUS;
-}
 
 perturb_status check_and_execute(perturb_operation operation, perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                  const arrays& a) {
@@ -47,6 +45,10 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
     if (operation == PERTURB_OP_LPGD || operation == PERTURB_OP_IMLE) {
       if (const perturb_status s = check_lpgd_options(a.options, c)) return s;
     }
+    if (const perturb_status s = check_estimator(c)) return s;
+    if (operation == PERTURB_OP_COST) {
+      if (const perturb_status s = check_cost_options(a.cost, on_host(*context), c)) return s;
+    }
     if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
     if (const perturb_status s = check_sizes(c)) return s;
     if (batch == 0) return PERTURB_OK;
@@ -60,6 +62,19 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
 perturb_status finish_oracle(std::unique_ptr<perturb_oracle> made, perturb_oracle** oracle) {
   *oracle = made.release();
   return PERTURB_OK;
+}
+
+constexpr int64_t sort_limit = 46340;  // n n is at most items_limit
+
+perturb_status make_sort(int64_t n, int64_t k, bool descending, perturb_oracle** oracle) {
+  auto made = std::make_unique<perturb_oracle>();
+  made->kind = oracle_kind::sort;
+  made->n = n;
+  made->k = k;
+  made->m = k * n;
+  made->descending = descending;
+  made->base = 0;
+  return finish_oracle(std::move(made), oracle);
 }
 
 }  // namespace
@@ -172,6 +187,21 @@ perturb_status perturb_top_k_create(int64_t n, int64_t k, perturb_oracle** oracl
   });
 }
 
+perturb_status perturb_top_k_rows_create(int64_t n, int64_t rows, const int64_t* k, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
+    if (const perturb_status s = check_row_k(n, rows, k)) return s;
+    auto made = std::make_unique<perturb_oracle>();
+    made->kind = oracle_kind::top_k;
+    made->n = made->m = n;
+    made->row_k.assign(k, k + rows);
+    made->k = *std::max_element(k, k + rows);
+    return finish_oracle(std::move(made), oracle);
+  });
+}
+
 perturb_status perturb_rank_create(int64_t n, const perturb_rank_options* options, perturb_oracle** oracle) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("oracle", oracle)) return s;
@@ -192,11 +222,26 @@ perturb_status perturb_rank_create(int64_t n, const perturb_rank_options* option
   });
 }
 
-perturb_status perturb_sort_create(int64_t, int32_t, perturb_oracle** oracle) {
+perturb_status perturb_sort_create(int64_t n, int32_t descending, perturb_oracle** oracle) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     *oracle = nullptr;
-    return unsupported("perturb_sort_create");
+    if (const perturb_status s = check_size("n", n, 1, sort_limit)) return s;
+    if (const perturb_status s = check_size("descending", descending, 0, 1)) return s;
+    return make_sort(n, n, descending != 0, oracle);
+  });
+}
+
+perturb_status perturb_ordered_top_k_create(int64_t n, int64_t k, perturb_oracle** oracle) {
+  return guarded([&]() -> perturb_status {
+    if (const perturb_status s = not_null("oracle", oracle)) return s;
+    *oracle = nullptr;
+    if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
+    if (const perturb_status s = check_size("k", k, 1, n)) return s;
+    if (k > items_limit / n)
+      return fail(PERTURB_ERROR_INVALID_ARGUMENT, "k: y has k n entries, at most 2^31 - 1; of %lld items expected k at most %lld, got %lld", (long long)n,
+                  (long long)(items_limit / n), (long long)k);
+    return make_sort(n, k, true, oracle);
   });
 }
 
@@ -204,23 +249,20 @@ perturb_status perturb_grid_path_create(const perturb_grid_path_options* options
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     *oracle = nullptr;
-    if (const perturb_status s = check_grid_options(options)) return s;
+    perturb_grid_path_options o;
+    if (const perturb_status s = check_grid_options(options, o)) return s;
     auto g = std::make_unique<grid>();
-    g->height = options->height;
-    g->width = options->width;
-    g->source = options->source;
-    g->target = options->target;
-    g->diagonal_factor = options->diagonal_factor;
-    g->cost_floor = options->cost_floor;
-    g->count_source = options->count_source != 0;
-    g->refuse_negative = options->negative == PERTURB_NEGATIVE_ERROR;
+    g->height = o.height;
+    g->width = o.width;
+    g->diagonal_factor = o.diagonal_factor;
+    g->cost_floor = o.cost_floor;
+    g->count_source = o.count_source != 0;
+    g->refuse_negative = o.negative == PERTURB_NEGATIVE_ERROR;
     g->passable.assign(g->cells(), 1);
-    if (options->passable)
-      for (int64_t i = 0; i < g->cells(); ++i) g->passable[i] = options->passable[i] != 0;
-    for (const auto& [name, cell] : {std::pair{"options.source", g->source}, std::pair{"options.target", g->target}})
-      if (!g->passable[cell]) return fail(PERTURB_ERROR_UNREACHABLE, "%s: cell %lld is a wall", name, (long long)cell);
-    if (!prepare_grid(*g, options->connectivity))
-      return fail(PERTURB_ERROR_UNREACHABLE, "options.target: no path from cell %lld to cell %lld", (long long)g->source, (long long)g->target);
+    if (o.passable)
+      for (int64_t i = 0; i < g->cells(); ++i) g->passable[i] = o.passable[i] != 0;
+    make_steps(*g, o.connectivity);
+    if (const perturb_status s = read_grid_ends(o, *g)) return s;
     auto made = std::make_unique<perturb_oracle>();
     made->kind = oracle_kind::grid_path;
     made->n = made->m = g->cells();
@@ -233,13 +275,14 @@ perturb_status perturb_custom_create(const perturb_custom_options* options, pert
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     *oracle = nullptr;
-    if (const perturb_status s = check_custom_options(options)) return s;
+    auto solver = std::make_unique<custom_solver>();
+    if (const perturb_status s = check_custom_options(options, *solver)) return s;
     auto made = std::make_unique<perturb_oracle>();
     made->kind = custom_kind;
     made->n = options->n;
     made->m = options->m;
     made->minimize = options->sense == PERTURB_MINIMIZE;
-    made->custom.reset(new custom_solver{options->solve, options->user, options->thread_safe != 0});
+    made->custom = std::move(solver);
     return finish_oracle(std::move(made), oracle);
   });
 }
@@ -254,30 +297,24 @@ perturb_status perturb_workspace_size(const perturb_context* context, perturb_op
                                       int64_t batch, size_t* bytes) {
   return guarded([&]() -> perturb_status {
     if (const perturb_status s = not_null("context", context)) return s;
-    if (const perturb_status s = check_size("operation", enum_number(operation), PERTURB_OP_SOLVE, PERTURB_OP_SPO_PLUS)) return s;
+    if (const perturb_status s = check_operation(operation)) return s;
     if (const perturb_status s = not_null("oracle", oracle)) return s;
     if (const perturb_status s = not_null("bytes", bytes)) return s;
     call c;
-    c.operation = operation;
+    c.operation = operation_at_distances(operation);
     c.oracle = oracle;
     c.batch = batch;
     if (takes_noise(operation)) {
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
+    if (const perturb_status s = check_estimator(c)) return s;
+    if (c.operation != operation) {
+      if (const perturb_status s = check_neighbors_oracle(*oracle)) return s;
+    }
     if (const perturb_status s = check_oracle(c, on_host(*context))) return s;
     if (const perturb_status s = check_sizes(c)) return s;
-    // With what any alignment of the workspace may cost.
-    if (batch == 0) {
-      *bytes = 0;
-    } else if (oracle->custom) {
-      size_t scratch = 0;
-      if (const perturb_status s = custom_scratch_bytes(*context, c, scratch)) return s;
-      *bytes = scratch + 63;
-    } else if (on_host(*context)) {
-      *bytes = make_plan(*context->cpu, c, context->pool->size(), true).bytes() + 63;
-    } else {
-      *bytes = cuda_scratch_bytes(context->cuda, c, true) + 255;
-    }
+    if (const perturb_status s = workspace_bytes(*context, c, *bytes)) return s;
+    *bytes += distance_bytes(operation, c);
     return PERTURB_OK;
   });
 }
@@ -287,11 +324,12 @@ perturb_status perturb_noise_fill(perturb_context* context, const perturb_noise*
     if (const perturb_status s = not_null("context", context)) return s;
     if (const perturb_status s = check_size("n", n, 1, items_limit)) return s;
     call c;
+    c.operation = PERTURB_OP_SAMPLE;
     if (const perturb_status s = check_noise(noise, batch, n, on_host(*context), c)) return s;
+    if (c.z) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: GIVEN noise is the caller's array already");
     perturb_oracle items;
     items.kind = oracle_kind::argmax;
     items.n = items.m = n;
-    c.operation = PERTURB_OP_SAMPLE;
     c.oracle = &items;
     c.batch = batch;
     if (const perturb_status s = check_sizes(c)) return s;
@@ -340,6 +378,16 @@ perturb_status perturb_jacobian(perturb_context* context, const perturb_oracle* 
   return check_and_execute(PERTURB_OP_JACOBIAN, context, oracle, noise, batch, {theta, nullptr, {jacobian}, 1});
 }
 
+perturb_status perturb_vjp_epsilon(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                   const float* cotangent, float* gradient_epsilon, float* gradient_per_item) {
+  return check_and_execute(PERTURB_OP_VJP_EPSILON, context, oracle, noise, batch, {theta, cotangent, {gradient_epsilon, gradient_per_item}, 0});
+}
+
+perturb_status perturb_covariance(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                  float* covariance) {
+  return check_and_execute(PERTURB_OP_COVARIANCE, context, oracle, noise, batch, {theta, nullptr, {covariance}, 1});
+}
+
 perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
                                      const float* target, float* loss, float* gradient, float* epsilon_gradient) {
   return check_and_execute(PERTURB_OP_FENCHEL_YOUNG, context, oracle, noise, batch, {theta, target, {loss, gradient, epsilon_gradient}, 0});
@@ -360,4 +408,23 @@ perturb_status perturb_imle(perturb_context* context, const perturb_oracle* orac
 perturb_status perturb_spo_plus(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta, const float* theta_true, float* loss,
                                 float* gradient) {
   return check_and_execute(PERTURB_OP_SPO_PLUS, context, oracle, nullptr, batch, {theta, theta_true, {loss, gradient}, 0});
+}
+
+// ================================================================ expected sorted values
+
+perturb_status perturb_sorted_values(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                     float* values, float* std_error) {
+  return check_and_execute(PERTURB_OP_SORTED_VALUES, context, oracle, noise, batch, {theta, nullptr, {values, std_error}, 1});
+}
+
+perturb_status perturb_sorted_values_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch, const float* theta,
+                                         const float* cotangent, float* gradient) {
+  return check_and_execute(PERTURB_OP_SORTED_VALUES_VJP, context, oracle, noise, batch, {theta, cotangent, {gradient}, 1});
+}
+
+// ================================================================ the expectation of a cost
+
+perturb_status perturb_cost_expectation(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, const perturb_cost_options* options,
+                                        int64_t batch, const float* theta, float* mean, float* std_error, float* gradient) {
+  return check_and_execute(PERTURB_OP_COST, context, oracle, noise, batch, {theta, nullptr, {mean, std_error, gradient}, 1, nullptr, options});
 }

@@ -5,12 +5,17 @@
 #include <cstdint>
 
 #include "call_part.h"
+#include "distances.h"
 #include "math/noise.h"
 #include "math/resolve.h"
 #include "oracle.h"
 #include "perturb/perturb.h"
 
 namespace perturb {
+
+inline bool takes_noise(perturb_operation operation) {
+  return operation != PERTURB_OP_SOLVE && operation != PERTURB_OP_LPGD && operation != PERTURB_OP_SPO_PLUS;
+}
 
 // Everything a kernel needs to know of one call of the C API. Pointers are as the caller gave them; checked, not copied.
 struct call {
@@ -20,19 +25,25 @@ struct call {
   const float* theta = nullptr;
   const float* operand = nullptr;  // cotangent, tangent, target or the true theta
   // solve: y, value. sample: y. expectation: y_mean, y_std_error, value, value_std_error. vjp, jvp, jacobian: the result.
-  // fenchel_young: loss, gradient, epsilon_gradient. lpgd, imle: gradient. spo_plus: loss, gradient.
+  // fenchel_young: loss, gradient, epsilon_gradient. lpgd, imle: gradient. spo_plus: loss, gradient. vjp_epsilon: of epsilon, per item.
+  // sorted_values: values, std_error. sorted_values_vjp: gradient. covariance: the result. cost: mean, std_error, gradient.
   float* output[4] = {nullptr, nullptr, nullptr, nullptr};
 
   distribution noise = distribution::normal;
   bool multiplicative = false;
   centring baseline = centring::none;
   bool antithetic = false;
+  bool latin = false;
   float epsilon = 0.0f;
   const float* epsilon_per_item = nullptr;
+  const float* epsilon_per_row = nullptr;
+  sum_of_gamma gamma = {};
+  const float *z = nullptr, *z_score = nullptr;  // given noise: [batch, samples, n]
   int64_t samples = 1;
   int64_t first_sample = 0, first_row = 0;
   philox_keys keys = {};
   resolve_options resolve;
+  const perturb_cost_options* cost = nullptr;  // COST; null where only sizes matter
 
   // Accumulators: where sums are kept between calls. CPU: words [batch, row_words], sums [batch, 3]. CUDA: words [batch, row_words + sum_words].
   call_part part = call_part::whole;
@@ -61,6 +72,14 @@ struct call {
     return relative_tau(resolve.tau, norms[0], norms[1]);
   }
 
+  // The amplitude of row b without its items' factors, and what epsilon is multiplied by: d eps_i / d epsilon.
+  PERTURB_INLINE float row_epsilon(int64_t b) const { return epsilon_per_row ? epsilon * epsilon_per_row[b] : epsilon; }
+  PERTURB_INLINE double epsilon_factor(int64_t b, int64_t i) const {
+    return (epsilon_per_row ? (double)epsilon_per_row[b] : 1.0) * (epsilon_per_item ? (double)epsilon_per_item[i] : 1.0);
+  }
+  // Whether a value is a function of its own Philox word (or pair) alone; else cpu/special_noise.h makes it.
+  PERTURB_INLINE bool plain_words() const { return !latin && noise < distribution::sum_of_gamma; }
+
   bool counts(int64_t i) const { return !oracle->grid || oracle->grid->passable[i]; }
   int64_t n() const { return oracle->n; }
   int64_t m() const { return oracle->m; }
@@ -81,11 +100,15 @@ struct cpu_backend {
   // How many perturbed costs are below the floor among problems [first, last) of the flattened [batch, samples]. With `where` it stops at the
   // first: {row, sample, item}.
   int64_t (*below_floor)(const call&, int64_t first, int64_t last, void* scratch, int64_t* where);
-  // The noise z [last - first, n] of problems first..last of the flattened [batch, samples], and their noise scores S.
+  // The noise z [last - first, n] of problems first..last of the flattened [batch, samples], their noise scores S, and T = S z - 1.
   void (*noise_fill)(const call&, int64_t n, int64_t first, int64_t last, float* z);
   void (*score_fill)(const call&, int64_t n, int64_t first, int64_t last, float* s);
+  void (*slope_fill)(const call&, int64_t n, int64_t first, int64_t last, float* t);
   // The same problems' perturbed theta [last - first, n], from their noise z.
   void (*perturb)(const call&, int64_t first, int64_t last, const float* z, float* perturbed);
+  // Nearest neighbours (cpu/distances.h): theta of points [first, last) for all queries; rows [first, last) of a gradient.
+  void (*negative_distances)(const distance_problem&, int64_t first, int64_t last, float* theta);
+  void (*distance_gradient)(const distance_sum&, int64_t first, int64_t last, float* gradient);
 };
 
 extern const cpu_backend cpu_scalar;

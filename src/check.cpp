@@ -1,14 +1,17 @@
 // Argument checks, in the order of the arguments: structs, sizes, pointers, overlaps, contents.
 #include "check.h"
 
+#include <algorithm>
 #include <cinttypes>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <tuple>
+#include <utility>
 
 #include "error.h"
-#include "math/scales.h"
+#include "guard.h"
+#include "math/sorted_values.h"
+#include "math/sum_of_gamma.h"
 
 namespace perturb {
 namespace {
@@ -25,13 +28,12 @@ perturb_status check_struct(const char* name, const T* options) {
   return PERTURB_OK;
 }
 
-// a * b * c as elements of 4 bytes, or of 8 bytes of scratch: false on overflow.
+}  // namespace
+
 bool fits(int64_t a, int64_t b, int64_t c) {
   int64_t product = 0;
   return !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) && product <= INT64_MAX / 64;
 }
-
-}  // namespace
 
 // The scan is branch-free so that it vectorises.
 int64_t first_non_finite(const float* x, int64_t count) {
@@ -49,13 +51,8 @@ int64_t first_non_finite(const float* x, int64_t count) {
 
 namespace {
 
-struct range {
-  const char* name;
-  const void* begin;
-  int64_t count;  // floats
-};
-
-bool overlap(const range& a, const range& b) {
+bool overlap(const array_argument& a, const array_argument& b) {
+  if (!a.begin || !b.begin) return false;
   const uintptr_t a0 = (uintptr_t)a.begin, b0 = (uintptr_t)b.begin;
   return a0 < b0 + (uintptr_t)b.count * 4 && b0 < a0 + (uintptr_t)a.count * 4;
 }
@@ -76,11 +73,20 @@ names names_of(perturb_operation operation) {
     case PERTURB_OP_LPGD:
     case PERTURB_OP_IMLE: return {"cotangent", {"gradient", nullptr, nullptr, nullptr}};
     case PERTURB_OP_SPO_PLUS: return {"theta_true", {"loss", "gradient", nullptr, nullptr}};
+    case PERTURB_OP_VJP_EPSILON: return {"cotangent", {"gradient_epsilon", "gradient_per_item", nullptr, nullptr}};
+    case PERTURB_OP_COVARIANCE: return {nullptr, {"covariance", nullptr, nullptr, nullptr}};
+    case PERTURB_OP_SORTED_VALUES: return {nullptr, {"values", "std_error", nullptr, nullptr}};
+    case PERTURB_OP_SORTED_VALUES_VJP: return {"cotangent", {"gradient", nullptr, nullptr, nullptr}};
+    case PERTURB_OP_COST: return {nullptr, {"mean", "std_error", "gradient", nullptr}};
     default: return {"target", {"loss", "gradient", "epsilon_gradient", nullptr}};
   }
 }
 
 }  // namespace
+
+int64_t operand_width(const call& c) {
+  return c.operation == PERTURB_OP_JVP ? c.n() : c.operation == PERTURB_OP_SORTED_VALUES_VJP ? c.oracle->k : c.m();
+}
 
 int64_t output_count(const call& c, int index) {
   if (!names_of(c.operation).outputs[index]) return 0;
@@ -91,9 +97,13 @@ int64_t output_count(const call& c, int index) {
     case PERTURB_OP_EXPECTATION: return index < 2 ? rows_m : c.batch;
     case PERTURB_OP_VJP:
     case PERTURB_OP_LPGD:
-    case PERTURB_OP_IMLE: return rows_n;
+    case PERTURB_OP_IMLE:
+    case PERTURB_OP_SORTED_VALUES_VJP: return rows_n;
+    case PERTURB_OP_SORTED_VALUES: return c.batch * c.oracle->k;
     case PERTURB_OP_JVP: return rows_m;
     case PERTURB_OP_JACOBIAN: return rows_m * c.n();
+    case PERTURB_OP_COVARIANCE: return rows_m * c.m();
+    case PERTURB_OP_COST: return index == 2 ? rows_n : c.batch;
     default: return index == 1 ? rows_n : c.batch;
   }
 }
@@ -102,8 +112,8 @@ namespace {
 
 // No shifted input leaves the range of float.
 perturb_status check_resolve(const call& c) {
-  const double reach = c.operation == PERTURB_OP_IMLE && !c.multiplicative ? perturbation_reach(c.noise, c.epsilon) : 0.0;
   for (int64_t b = 0; b < c.batch; ++b) {
+    const double reach = c.operation == PERTURB_OP_IMLE && !c.multiplicative ? perturbation_reach(c.noise, c.row_epsilon(b)) : 0.0;
     const float tau = c.tau(b);
     for (int64_t i = 0; i < c.n(); ++i) {
       if (!c.counts(i)) continue;
@@ -123,8 +133,9 @@ perturb_status check_resolve(const call& c) {
 // theta's walls may hold anything.
 perturb_status check_theta(const call& c) {
   const int64_t n = c.n();
-  const double reach = perturbation_reach(c.noise, c.epsilon);
   for (int64_t b = 0; b < c.batch; ++b) {
+    const float epsilon = c.row_epsilon(b);
+    const double reach = perturbation_reach(c.noise, epsilon);
     const float* theta = c.theta + b * n;
     if (c.oracle->grid) {
       for (int64_t i = 0; i < n; ++i)
@@ -133,27 +144,63 @@ perturb_status check_theta(const call& c) {
     } else if (const int64_t i = first_non_finite(theta, n); i < n) {
       return fail(PERTURB_ERROR_NON_FINITE, "theta[%" PRId64 ", %" PRId64 "]: expected a finite number, got %g", b, i, (double)theta[i]);
     }
-    if (c.multiplicative || c.epsilon == 0.0f) continue;
+    if (c.multiplicative || epsilon == 0.0f) continue;
     for (int64_t i = 0; i < n; ++i) {
       if (c.oracle->grid && !c.oracle->grid->passable[i]) continue;
       const double factor = c.epsilon_per_item ? c.epsilon_per_item[i] : 1.0;
       if (magnitude(theta[i]) + factor * reach > (double)FLT_MAX)
         return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%" PRId64 ", %" PRId64 "]: %g with epsilon %g can leave the range of float", b, i, (double)theta[i],
-                    (double)c.epsilon * factor);
+                    (double)epsilon * factor);
     }
   }
   return PERTURB_OK;
 }
 
-// What a custom oracle cannot do: calls on CUDA, <y, theta> where m differs from n, and re-solving.
+// Given noise, or its scores.
+perturb_status check_given(const char* name, const float* values, float limit, const call& c) {
+  const int64_t count = c.batch * c.samples * c.n();
+  for (int64_t i = 0; i < count; ++i) {
+    if (std::fabs(values[i]) <= limit) continue;
+    const int64_t problem = i / c.n();
+    return fail(std::isfinite(values[i]) ? PERTURB_ERROR_INVALID_ARGUMENT : PERTURB_ERROR_NON_FINITE,
+                "%s[%" PRId64 ", %" PRId64 ", %" PRId64 "]: expected at most %g in magnitude, got %g", name, problem / c.samples, problem % c.samples, i % c.n(), (double)limit,
+                (double)values[i]);
+  }
+  return PERTURB_OK;
+}
+
+// What a sort cannot do: whatever needs <y, theta>.
+perturb_status check_sort_call(const call& c) {
+  const auto refuse = [&](const char* what) {
+    return fail(PERTURB_ERROR_UNSUPPORTED,
+                "%s needs <y, theta>, but a sort has y [%" PRId64 ", %" PRId64 "] by position and theta [%" PRId64 "]; perturb_rank_create has it", what, c.oracle->k,
+                c.n(), c.n());
+  };
+  if (c.operation == PERTURB_OP_FENCHEL_YOUNG) return refuse("oracle: Fenchel-Young");
+  if (resolves(c.operation)) return refuse("oracle: LPGD, I-MLE or SPO+");
+  if (c.operation == PERTURB_OP_COVARIANCE)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: the covariance of a sort has (k n)^2 = %" PRId64 "^2 entries and is not offered; perturb_rank_create has one of n^2", c.m());
+  if (c.operation == PERTURB_OP_SOLVE && c.output[1]) return refuse("value: it");
+  if (c.operation == PERTURB_OP_EXPECTATION && c.output[2]) return refuse("value: it");
+  if (c.operation == PERTURB_OP_EXPECTATION && c.output[3]) return refuse("value_std_error: it");
+  return PERTURB_OK;
+}
+
+// What a custom oracle cannot do: calls on a backend that it has no solver for, and <y, theta> where m differs from n.
 perturb_status check_custom_call(const call& c, bool on_host) {
-  if (c.operation >= PERTURB_OP_LPGD) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: LPGD, I-MLE and SPO+ are not offered for solvers of the caller's in this version");
-  if (!on_host) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: solvers of the caller's run on CPU contexts only in this version, this context is on CUDA");
+  if (on_host && !c.oracle->custom->solve) return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: it was made without options.solve, which calls on a CPU context need");
+  if (!on_host && !c.oracle->custom->enqueue)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: it was made without options.enqueue, which calls on a CUDA context need");
+  if (!on_host && (c.latin || c.noise == distribution::given || c.noise == distribution::sum_of_gamma))
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise: solvers of the caller's have iid and antithetic samples of NORMAL to LAPLACE on CUDA contexts");
+  if (!on_host && (c.operation == PERTURB_OP_VJP_EPSILON || c.operation == PERTURB_OP_COVARIANCE))
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: covariances and derivatives in epsilon of solvers of the caller's are offered on CPU contexts, this context is on CUDA");
   if (c.m() == c.n()) return PERTURB_OK;
   const auto refuse = [&](const char* what) {
     return fail(PERTURB_ERROR_UNSUPPORTED, "%s needs <y, theta> and so an oracle with m = n, this one has n = %" PRId64 " and m = %" PRId64, what, c.n(), c.m());
   };
   if (c.operation == PERTURB_OP_FENCHEL_YOUNG) return refuse("oracle: Fenchel-Young");
+  if (resolves(c.operation)) return refuse(c.operation == PERTURB_OP_LPGD ? "oracle: LPGD" : c.operation == PERTURB_OP_IMLE ? "oracle: I-MLE" : "oracle: SPO+");
   if (c.operation == PERTURB_OP_SOLVE && c.output[1]) return refuse("value: it");
   if (c.operation == PERTURB_OP_EXPECTATION && c.output[2]) return refuse("value: it");
   if (c.operation == PERTURB_OP_EXPECTATION && c.output[3]) return refuse("value_std_error: it");
@@ -181,84 +228,208 @@ perturb_status check_size(const char* name, int64_t value, int64_t lowest, int64
   return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: expected %" PRId64 " to %" PRId64 ", got %" PRId64, name, lowest, highest, value);
 }
 
-perturb_status check_grid_options(const perturb_grid_path_options* options) {
-  if (const perturb_status s = check_struct("options", options)) return s;
-  if (const perturb_status s = check_size("options.height", options->height, 1, 4096)) return s;
-  if (const perturb_status s = check_size("options.width", options->width, 1, 4096)) return s;
-  const int connectivity = enum_number(options->connectivity), negative = enum_number(options->negative);
-  if (connectivity != PERTURB_CONNECT_4 && connectivity != PERTURB_CONNECT_8 && connectivity != PERTURB_CONNECT_8_NO_CORNER_CUTTING)
-    return invalid("%s: expected 4, 8 or 80 (8 without corner cutting), got %lld", "options.connectivity", connectivity);
-  if (!(options->diagonal_factor >= 1.0f && options->diagonal_factor <= 2.0f))
-    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.diagonal_factor: expected 1 to 2, got %g", (double)options->diagonal_factor);
-  if (const perturb_status s = check_size("options.count_source", options->count_source, 0, 1)) return s;
-  const int64_t cells = options->height * options->width;
-  if (const perturb_status s = check_size("options.source", options->source, 0, cells - 1)) return s;
-  if (const perturb_status s = check_size("options.target", options->target, 0, cells - 1)) return s;
-  if (negative != PERTURB_NEGATIVE_CLAMP && negative != PERTURB_NEGATIVE_ERROR)
-    return invalid("%s: expected CLAMP (0) or ERROR (1), got %lld", "options.negative", negative);
-  if (!(options->cost_floor > 0.0f && std::isfinite(options->cost_floor)))
-    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.cost_floor: expected a finite number > 0, got %g", (double)options->cost_floor);
+perturb_status check_operation(const perturb_operation& operation) {
+  const int number = enum_number(operation);
+  return check_size("operation", number, PERTURB_OP_SOLVE, PERTURB_OP_COST);
+}
+
+namespace {
+
+// A table or set of `count` cells: the array is there where there are entries, and only there.
+perturb_status check_cells(const char* count_name, int64_t count, int64_t largest, const char* name, const int64_t* cells) {
+  if (const perturb_status s = check_size(count_name, count, 0, largest)) return s;
+  if (count > 0 && !cells) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL with %s %" PRId64, name, count_name, count);
+  if (count == 0 && cells) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: expected at least 1 with %s, got 0", count_name, name);
   return PERTURB_OK;
 }
 
-perturb_status check_custom_options(const perturb_custom_options* options) {
-  if (const perturb_status s = check_struct("options", options)) return s;
+}  // namespace
+
+perturb_status check_grid_options(const perturb_grid_path_options* given, perturb_grid_path_options& options) {
+  options = PERTURB_GRID_PATH_OPTIONS_INIT;
+  if (!given) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options: must not be NULL");
+  // The first headers ended before `rows`.
+  if (given->struct_size != sizeof options && given->struct_size != offsetof(perturb_grid_path_options, rows))
+    return fail(PERTURB_ERROR_INVALID_STRUCT, "options.struct_size: expected %zu, got %u; use the _INIT macro", sizeof options, (unsigned)given->struct_size);
+  std::memcpy(&options, given, given->struct_size);
+  if (const perturb_status s = check_size("options.height", options.height, 1, 4096)) return s;
+  if (const perturb_status s = check_size("options.width", options.width, 1, 4096)) return s;
+  const int connectivity = enum_number(options.connectivity), negative = enum_number(options.negative);
+  if (connectivity != PERTURB_CONNECT_4 && connectivity != PERTURB_CONNECT_8 && connectivity != PERTURB_CONNECT_8_NO_CORNER_CUTTING)
+    return invalid("%s: expected 4, 8 or 80 (8 without corner cutting), got %lld", "options.connectivity", connectivity);
+  if (!(options.diagonal_factor >= 1.0f && options.diagonal_factor <= 2.0f))
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.diagonal_factor: expected 1 to 2, got %g", (double)options.diagonal_factor);
+  if (const perturb_status s = check_size("options.count_source", options.count_source, 0, 1)) return s;
+  if (negative != PERTURB_NEGATIVE_CLAMP && negative != PERTURB_NEGATIVE_ERROR)
+    return invalid("%s: expected CLAMP (0) or ERROR (1), got %lld", "options.negative", negative);
+  if (!(options.cost_floor > 0.0f && std::isfinite(options.cost_floor)))
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.cost_floor: expected a finite number > 0, got %g", (double)options.cost_floor);
+  const int64_t cells = options.height * options.width;
+  if (const perturb_status s = check_cells("options.rows", options.rows, index_limit, "options.row_sources", options.row_sources)) return s;
+  if (const perturb_status s = check_cells("options.rows", options.rows, index_limit, "options.row_targets", options.row_targets)) return s;
+  if (const perturb_status s = check_cells("options.source_count", options.source_count, cells, "options.sources", options.sources)) return s;
+  if (const perturb_status s = check_cells("options.target_count", options.target_count, cells, "options.targets", options.targets)) return s;
+  if (options.rows > 0 && (options.source_count > 0 || options.target_count > 0))
+    return fail(PERTURB_ERROR_UNSUPPORTED, "options.rows: expected 0 with sets of sources or targets, got %" PRId64 "; sets that differ by row are not in this version",
+                options.rows);
+  return PERTURB_OK;
+}
+
+perturb_status check_row_k(int64_t n, int64_t rows, const int64_t* k) {
+  if (const perturb_status s = check_size("rows", rows, 1, index_limit)) return s;
+  if (!k) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "k: must not be NULL");
+  for (int64_t r = 0; r < rows; ++r)
+    if (k[r] < 1 || k[r] > n) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "k[%" PRId64 "]: expected 1 to %" PRId64 ", got %" PRId64, r, n, k[r]);
+  return PERTURB_OK;
+}
+
+perturb_status check_custom_options(const perturb_custom_options* options, custom_solver& solver) {
+  perturb_custom_options o = PERTURB_CUSTOM_OPTIONS_INIT;
+  if (!options) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options: must not be NULL");
+  // The first headers ended before `enqueue`.
+  if (options->struct_size != sizeof o && options->struct_size != offsetof(perturb_custom_options, enqueue))
+    return fail(PERTURB_ERROR_INVALID_STRUCT, "options.struct_size: expected %zu, got %u; use the _INIT macro", sizeof o, (unsigned)options->struct_size);
+  std::memcpy(&o, options, options->struct_size);
+  options = &o;
   if (const perturb_status s = check_size("options.n", options->n, 1, items_limit)) return s;
   if (const perturb_status s = check_size("options.m", options->m, 1, items_limit)) return s;
   const int sense = enum_number(options->sense);
   if (sense != PERTURB_MAXIMIZE && sense != PERTURB_MINIMIZE) return invalid("%s: expected MAXIMIZE (0) or MINIMIZE (1), got %lld", "options.sense", sense);
-  if (!options->solve) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.solve: must not be NULL");
-  return check_size("options.thread_safe", options->thread_safe, 0, 1);
+  if (!options->solve && !options->enqueue) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.solve, options.enqueue: at least one must not be NULL");
+  if (const perturb_status s = check_size("options.thread_safe", options->thread_safe, 0, 1)) return s;
+  solver = {options->solve, options->enqueue, options->user, options->thread_safe != 0};
+  return PERTURB_OK;
 }
 
-perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, bool on_host, call& c) {
-  if (const perturb_status s = check_struct("noise", noise)) return s;
-  const int kind = enum_number(noise->distribution), mode = enum_number(noise->mode);
-  const int sampling = enum_number(noise->sampling), baseline = enum_number(noise->baseline);
-  if (kind < PERTURB_NORMAL || kind > PERTURB_SUM_OF_GAMMA) return invalid("%s: expected 0 to 4, got %lld", "noise.distribution", kind);
+perturb_status check_cost_options(const perturb_cost_options* options, bool on_host, call& c) {
+  if (const perturb_status s = check_struct("options", options)) return s;
+  if (const perturb_status s = check_size("options.thread_safe", options->thread_safe, 0, 1)) return s;
+  if (!options->cost && !options->enqueue) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.cost, options.enqueue: at least one must not be NULL");
+  if (on_host && !options->cost) return fail(PERTURB_ERROR_UNSUPPORTED, "options.cost: must not be NULL for a call on a CPU context");
+  if (!on_host && !options->enqueue) return fail(PERTURB_ERROR_UNSUPPORTED, "options.enqueue: must not be NULL for a call on a CUDA context");
+  c.cost = options;
+  return PERTURB_OK;
+}
+
+namespace {
+
+// Distribution and sampling against each other, and the fields that only some of them have.
+perturb_status check_kind(const perturb_noise& noise, int kind, int mode, int sampling) {
+  const bool gamma = kind == PERTURB_SUM_OF_GAMMA, given = kind == PERTURB_GIVEN;
+  if (mode == PERTURB_MULTIPLICATIVE && kind != PERTURB_NORMAL)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.mode: MULTIPLICATIVE needs NORMAL noise, got distribution %d", kind);
+  if ((gamma || given) && sampling != PERTURB_SAMPLING_IID)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: %s noise has IID (0) sampling only, got %d", gamma ? "SUM_OF_GAMMA" : "GIVEN", sampling);
+  if (gamma) {
+    if (const perturb_status s = check_size("noise.sum_of_gamma_k", noise.sum_of_gamma_k, 1, sum_of_gamma_largest_k)) return s;
+    if (const perturb_status s = check_size("noise.sum_of_gamma_terms", noise.sum_of_gamma_terms, 1, sum_of_gamma_most_terms)) return s;
+  } else if (noise.sum_of_gamma_k != 0 || noise.sum_of_gamma_terms != 0) {
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.sum_of_gamma_k, sum_of_gamma_terms: expected 0 unless the distribution is SUM_OF_GAMMA");
+  }
+  if (given && !noise.z) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.z: must not be NULL with distribution GIVEN");
+  for (const auto& [name, values] : {std::pair{"noise.z", noise.z}, std::pair{"noise.z_score", noise.z_score}}) {
+    if (!given && values) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: expected NULL unless the distribution is GIVEN", name);
+    if ((uintptr_t)values % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must be aligned to 4 bytes", name);
+  }
+  if (sampling == PERTURB_SAMPLING_ANTITHETIC) {
+    if (noise.samples % 2 != 0) return invalid("%s: antithetic samples come in pairs; expected an even number, got %lld", "noise.samples", noise.samples);
+    if (noise.first_sample % 2 != 0) return invalid("%s: antithetic samples come in pairs; expected an even number, got %lld", "noise.first_sample", noise.first_sample);
+  }
+  if (sampling == PERTURB_SAMPLING_LATIN && noise.first_sample != 0)
+    return invalid("%s: LATIN strata are made of all samples of a call; expected 0, got %lld", "noise.first_sample", noise.first_sample);
+  return PERTURB_OK;
+}
+
+// Factors of epsilon: [count], on the host.
+perturb_status check_factors(const char* name, const float* factors, int64_t count, float epsilon) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float e = factors[i];
+    if (!(e >= 0.0f && std::isfinite(e) && std::isfinite(e * epsilon)))
+      return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s[%" PRId64 "]: expected a finite number >= 0, got %g", name, i, (double)e);
+  }
+  return PERTURB_OK;
+}
+
+}  // namespace
+
+perturb_status check_noise_struct(const perturb_noise* options, perturb_noise& noise) {
+  if (const perturb_status s = not_null("noise", options)) return s;
+  // The first headers ended before epsilon_per_row.
+  if (options->struct_size != sizeof noise && options->struct_size != offsetof(perturb_noise, epsilon_per_row))
+    return fail(PERTURB_ERROR_INVALID_STRUCT, "noise.struct_size: expected %zu, got %u; use the _INIT macro", sizeof noise, (unsigned)options->struct_size);
+  const perturb_noise defaults = PERTURB_NOISE_INIT;
+  noise = defaults;
+  std::memcpy(&noise, options, options->struct_size);
+  return PERTURB_OK;
+}
+
+perturb_status check_noise(const perturb_noise* options, int64_t batch, int64_t n, bool on_host, call& c) {
+  perturb_noise noise;
+  if (const perturb_status s = check_noise_struct(options, noise)) return s;
+  const int kind = enum_number(noise.distribution), mode = enum_number(noise.mode);
+  const int sampling = enum_number(noise.sampling), baseline = enum_number(noise.baseline);
+  if (kind < PERTURB_NORMAL || kind > PERTURB_GIVEN) return invalid("%s: expected 0 to 5, got %lld", "noise.distribution", kind);
   if (mode < PERTURB_ADDITIVE || mode > PERTURB_MULTIPLICATIVE) return invalid("%s: expected 0 or 1, got %lld", "noise.mode", mode);
-  if (!(noise->epsilon >= 0.0f && std::isfinite(noise->epsilon)))
-    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.epsilon: expected a finite number >= 0, got %g", (double)noise->epsilon);
-  if (const perturb_status s = check_size("noise.samples", noise->samples, 1, index_limit)) return s;
-  if (const perturb_status s = check_size("noise.first_sample", noise->first_sample, 0, index_limit - noise->samples)) return s;
+  if (!(noise.epsilon >= 0.0f && std::isfinite(noise.epsilon)))
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.epsilon: expected a finite number >= 0, got %g", (double)noise.epsilon);
+  if (const perturb_status s = check_size("noise.samples", noise.samples, 1, index_limit)) return s;
+  if (const perturb_status s = check_size("noise.first_sample", noise.first_sample, 0, index_limit - noise.samples)) return s;
   if (const perturb_status s = check_size("batch", batch, 0, index_limit)) return s;
-  if (const perturb_status s = check_size("noise.first_row", noise->first_row, 0, index_limit - batch)) return s;
+  if (const perturb_status s = check_size("noise.first_row", noise.first_row, 0, index_limit - batch)) return s;
   if (sampling < PERTURB_SAMPLING_IID || sampling > PERTURB_SAMPLING_LATIN) return invalid("%s: expected 0 to 2, got %lld", "noise.sampling", sampling);
   if (baseline < PERTURB_BASELINE_LEAVE_ONE_OUT || baseline > PERTURB_BASELINE_UNPERTURBED)
     return invalid("%s: expected 0 to 2, got %lld", "noise.baseline", baseline);
-  if (kind == PERTURB_SUM_OF_GAMMA) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: SUM_OF_GAMMA is not in this version");
-  if (mode == PERTURB_MULTIPLICATIVE && kind != PERTURB_NORMAL)
-    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.mode: MULTIPLICATIVE needs NORMAL noise, got distribution %d", kind);
-  if (sampling == PERTURB_SAMPLING_LATIN) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: LATIN is not in this version");
-  if (sampling == PERTURB_SAMPLING_ANTITHETIC) {
-    if (noise->samples % 2 != 0) return invalid("%s: antithetic samples come in pairs; expected an even number, got %lld", "noise.samples", noise->samples);
-    if (noise->first_sample % 2 != 0)
-      return invalid("%s: antithetic samples come in pairs; expected an even number, got %lld", "noise.first_sample", noise->first_sample);
-  }
-  if (noise->sum_of_gamma_k != 0 || noise->sum_of_gamma_terms != 0)
-    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.sum_of_gamma_k, sum_of_gamma_terms: expected 0 unless the distribution is SUM_OF_GAMMA");
-  if (noise->epsilon_per_item && on_host) {
-    for (int64_t i = 0; i < n; ++i) {
-      const float e = noise->epsilon_per_item[i];
-      if (!(e >= 0.0f && std::isfinite(e) && std::isfinite(e * noise->epsilon)))
-        return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.epsilon_per_item[%" PRId64 "]: expected a finite number >= 0, got %g", i, (double)e);
-    }
+  if (const perturb_status s = check_kind(noise, kind, mode, sampling)) return s;
+  const bool scores = c.operation == PERTURB_OP_VJP || c.operation == PERTURB_OP_JVP || c.operation == PERTURB_OP_JACOBIAN;
+  if (scores && kind == PERTURB_SUM_OF_GAMMA)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.distribution: SUM_OF_GAMMA has no score in closed form; VJP, JVP and Jacobian are not offered, I-MLE and Fenchel-Young are");
+  if (scores && kind == PERTURB_GIVEN && !noise.z_score)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.z_score: VJP, JVP and Jacobian need the score of GIVEN noise, got NULL");
+  if (noise.epsilon_per_item && on_host)
+    if (const perturb_status s = check_factors("noise.epsilon_per_item", noise.epsilon_per_item, n, noise.epsilon)) return s;
+  if (noise.epsilon_per_row && on_host) {
+    if (const perturb_status s = check_factors("noise.epsilon_per_row", noise.epsilon_per_row, batch, noise.epsilon)) return s;
+    float largest = 0.0f;
+    for (int64_t b = 0; b < batch; ++b) largest = std::max(largest, noise.epsilon * noise.epsilon_per_row[b]);
+    if (noise.epsilon_per_item)
+      if (const perturb_status s = check_factors("noise.epsilon_per_item times epsilon_per_row", noise.epsilon_per_item, n, largest)) return s;
   }
   c.noise = (distribution)kind;
   c.multiplicative = mode == PERTURB_MULTIPLICATIVE;
   c.antithetic = sampling == PERTURB_SAMPLING_ANTITHETIC;
-  // Not of antithetic samples: the others' mean depends on Z_m through the pair, which cancels a baseline already.
-  c.baseline = baseline == PERTURB_BASELINE_UNPERTURBED                                                ? centring::unperturbed
-               : baseline == PERTURB_BASELINE_LEAVE_ONE_OUT && noise->samples > 1 && !c.antithetic ? centring::leave_one_out
-                                                                                              : centring::none;
-  c.epsilon = noise->epsilon;
-  c.epsilon_per_item = noise->epsilon_per_item;
-  c.samples = noise->samples;
-  c.first_sample = noise->first_sample;
-  c.first_row = noise->first_row;
-  c.keys = make_philox_keys(noise->seed);
+  c.latin = sampling == PERTURB_SAMPLING_LATIN;
+  // Not of samples that depend on each other: of antithetic ones the pair cancels a baseline (but not that of an even function of Z), Latin
+  // ones sum S to nearly 0.
+  const bool even = c.antithetic && c.operation == PERTURB_OP_VJP_EPSILON;
+  c.baseline = baseline == PERTURB_BASELINE_UNPERTURBED || (baseline == PERTURB_BASELINE_LEAVE_ONE_OUT && even)                                                                        ? centring::unperturbed
+               : baseline == PERTURB_BASELINE_LEAVE_ONE_OUT && noise.samples > 1 && sampling == PERTURB_SAMPLING_IID ? centring::leave_one_out
+                                                                                                                  : centring::none;
+  c.epsilon = noise.epsilon;
+  c.epsilon_per_item = noise.epsilon_per_item;
+  c.epsilon_per_row = noise.epsilon_per_row;
+  if (kind == PERTURB_SUM_OF_GAMMA) c.gamma = make_sum_of_gamma(noise.sum_of_gamma_k, noise.sum_of_gamma_terms);
+  c.z = noise.z;
+  c.z_score = noise.z_score;
+  c.samples = noise.samples;
+  c.first_sample = noise.first_sample;
+  c.first_row = noise.first_row;
+  c.keys = make_philox_keys(noise.seed);
   return PERTURB_OK;
 }
+
+namespace {
+
+// What needs a path's cost to be <y, theta> up to a constant.
+perturb_status check_linear(const call& c, const char* name, const char* what) {
+  const grid* g = c.oracle->grid.get();
+  if (!g || g->linear()) return PERTURB_OK;
+  if (g->diagonal_factor != 1.0f)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "%s: %s needs a grid with diagonal_factor 1, this one has %g", name, what, (double)g->diagonal_factor);
+  return fail(PERTURB_ERROR_UNSUPPORTED, "%s: %s needs a grid with count_source 1 or one source, this one has %zu sources that are not counted", name, what,
+              g->sources.size());
+}
+
+}  // namespace
 
 perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) {
   const perturb_lpgd_options defaults = PERTURB_LPGD_OPTIONS_INIT;
@@ -274,28 +445,55 @@ perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) 
   if (const perturb_status s = check_size("options.relative", o.relative, 0, 1)) return s;
   if (o.rho != 0.0f && c.operation == PERTURB_OP_IMLE)
     return fail(PERTURB_ERROR_UNSUPPORTED, "options.rho: I-MLE has one solution per sample and none to stay near; expected 0, got %g", (double)o.rho);
-  if (o.rho != 0.0f && c.oracle->grid && c.oracle->grid->diagonal_factor != 1.0f)
-    return fail(PERTURB_ERROR_UNSUPPORTED, "options.rho: expected 0 with a grid of diagonal_factor %g (other than 1), got %g", (double)c.oracle->grid->diagonal_factor, (double)o.rho);
+  if (o.rho != 0.0f && c.oracle->custom)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "options.rho: a solver of the caller's knows no prox term; expected 0, got %g", (double)o.rho);
+  if (o.rho != 0.0f) {
+    if (const perturb_status s = check_linear(c, "options.rho", "the prox term")) return s;
+  }
   c.resolve = {o.tau, o.rho, o.side, o.relative != 0};
   return PERTURB_OK;
 }
 
+perturb_status check_estimator(const call& c) {
+  if (c.operation == PERTURB_OP_VJP_EPSILON && c.multiplicative)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise.mode: derivatives in the amplitudes are offered for ADDITIVE noise, got MULTIPLICATIVE");
+  const bool special = c.latin || c.noise == distribution::given || c.noise == distribution::sum_of_gamma;
+  if (c.operation == PERTURB_OP_VJP_EPSILON && special)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise: derivatives in the amplitudes are offered for iid and antithetic samples of NORMAL to LAPLACE");
+  if (c.operation == PERTURB_OP_COST && c.noise == distribution::sum_of_gamma && c.output[2])
+    return fail(PERTURB_ERROR_UNSUPPORTED, "gradient: SUM_OF_GAMMA has no score in closed form; expected NULL");
+  if (c.operation == PERTURB_OP_COST && (c.latin || c.noise == distribution::given))
+    return fail(PERTURB_ERROR_UNSUPPORTED, "noise: costs are not offered with LATIN sampling or GIVEN noise");
+  if (c.operation != PERTURB_OP_COVARIANCE) return PERTURB_OK;
+  if (c.latin) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: Latin samples depend on each other, and their spread is no covariance; expected IID");
+  if (c.samples < 2) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "noise.samples: a covariance needs at least 2, got %" PRId64, c.samples);
+  if (c.antithetic) return fail(PERTURB_ERROR_UNSUPPORTED, "noise.sampling: antithetic samples depend on each other, and their spread is no covariance; expected IID");
+  if (c.m() > covariance_limit)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: a covariance has m x m entries, for m up to %" PRId64 ", got %" PRId64, covariance_limit, c.m());
+  return PERTURB_OK;
+}
+
 perturb_status check_oracle(const call& c, bool on_host) {
+  if (sorts(c.operation) && c.oracle->kind != oracle_kind::sort)
+    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: sorted values are of perturb_sort_create's and perturb_ordered_top_k_create's oracles");
+  if (!c.oracle->has_value()) return check_sort_call(c);
   if (c.oracle->custom) return check_custom_call(c, on_host);
   if (!c.oracle->grid) return PERTURB_OK;
-  if (c.operation == PERTURB_OP_FENCHEL_YOUNG && c.oracle->grid->diagonal_factor != 1.0f)
-    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: Fenchel-Young needs a grid with diagonal_factor 1, got %g", (double)c.oracle->grid->diagonal_factor);
+  if (c.operation == PERTURB_OP_FENCHEL_YOUNG) return check_linear(c, "oracle", "Fenchel-Young");
   if (!resolves(c.operation)) return PERTURB_OK;
   if (c.oracle->grid->refuse_negative)
     return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: shifted costs may fall below cost_floor; LPGD, I-MLE and SPO+ need a grid with options.negative CLAMP");
-  if (c.operation == PERTURB_OP_SPO_PLUS && c.oracle->grid->diagonal_factor != 1.0f)
-    return fail(PERTURB_ERROR_UNSUPPORTED, "oracle: SPO+ needs a grid with diagonal_factor 1, got %g", (double)c.oracle->grid->diagonal_factor);
-  return PERTURB_OK;
+  return c.operation == PERTURB_OP_SPO_PLUS ? check_linear(c, "oracle", "SPO+") : PERTURB_OK;
 }
 
 perturb_status check_sizes(const call& c) {
   if (const perturb_status s = check_size("batch", c.batch, 0, index_limit)) return s;
-  const bool fit = fits(c.batch, c.samples, c.n()) && fits(c.batch, c.samples, c.m()) && (c.operation != PERTURB_OP_JACOBIAN || fits(c.batch, c.m(), c.n()));
+  const int64_t rows = c.oracle->table_rows();
+  if (rows > 0 && c.batch > 0 && c.first_row + c.batch > rows)
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "batch: expected rows of the oracle's table, 0 to %" PRId64 ", got rows %" PRId64 " to %" PRId64, rows - 1, c.first_row,
+                c.first_row + c.batch - 1);
+  const bool fit = fits(c.batch, c.samples, c.n()) && (sorts(c.operation) || fits(c.batch, c.samples, c.m())) && (c.operation != PERTURB_OP_JACOBIAN || fits(c.batch, c.m(), c.n())) &&
+                   (c.operation != PERTURB_OP_COVARIANCE || fits(c.batch, c.m(), c.m()));
   if (!fit)
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "batch: %" PRId64 " rows of %" PRId64 " samples of %" PRId64 " items overflow", c.batch, c.samples, c.n());
   const int64_t largest = c.oracle->kind == oracle_kind::rank ? c.n() : 1;  // entry of y
@@ -307,58 +505,66 @@ perturb_status check_sizes(const call& c) {
   return PERTURB_OK;
 }
 
+perturb_status check_layout(std::span<const array_argument> inputs, std::span<const array_argument> outputs) {
+  const auto misaligned = [](const array_argument& a) { return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must be aligned to 4 bytes", a.name); };
+  for (const array_argument& in : inputs)
+    if ((uintptr_t)in.begin % 4) return misaligned(in);
+  for (size_t o = 0; o < outputs.size(); ++o) {
+    const array_argument& out = outputs[o];
+    if (!out.begin) continue;
+    if ((uintptr_t)out.begin % 4) return misaligned(out);
+    for (const array_argument& in : inputs)
+      if (overlap(out, in)) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: overlaps %s", out.name, in.name);
+    for (const array_argument& other : outputs.first(o))
+      if (overlap(out, other)) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: overlaps %s", out.name, other.name);
+  }
+  return PERTURB_OK;
+}
+
 perturb_status check_arrays(const call& c, unsigned required) {
   const names name = names_of(c.operation);
   if (!c.theta) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta: must not be NULL");
   if (name.operand && !c.operand) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name.operand);
-  const int64_t operand_count = c.operation == PERTURB_OP_JVP ? c.batch * c.n() : c.batch * c.m();
+  const int64_t operand_count = c.batch * operand_width(c);
   for (int o = 0; o < 4; ++o)
     if (required >> o & 1 && !c.output[o]) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must not be NULL", name.outputs[o]);
   if (c.part != call_part::sums && c.operation == PERTURB_OP_FENCHEL_YOUNG && !c.output[0] && !c.output[1] && !c.output[2])
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient, epsilon_gradient: at least one must not be NULL");
+  if (c.operation == PERTURB_OP_VJP_EPSILON && !c.output[0] && !c.output[1])
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "gradient_epsilon, gradient_per_item: at least one must not be NULL");
   if (c.operation == PERTURB_OP_SPO_PLUS && !c.output[0] && !c.output[1])
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient: at least one must not be NULL");
 
-  range inputs[3] = {{"theta", c.theta, c.batch * c.n()}};
-  int input_count = 1;
-  if (c.operand) inputs[input_count++] = {name.operand, c.operand, operand_count};
-  if (c.epsilon_per_item) inputs[input_count++] = {"noise.epsilon_per_item", c.epsilon_per_item, c.n()};
-  for (int i = 0; i < input_count; ++i)
-    if ((uintptr_t)inputs[i].begin % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must be aligned to 4 bytes", inputs[i].name);
-  for (int o = 0; o < 4; ++o) {
-    if (!c.output[o]) continue;
-    const range out = {name.outputs[o], c.output[o], output_count(c, o)};
-    if ((uintptr_t)out.begin % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: must be aligned to 4 bytes", out.name);
-    for (int i = 0; i < input_count; ++i)
-      if (overlap(out, inputs[i])) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: overlaps %s", out.name, inputs[i].name);
-    for (int other = 0; other < o; ++other) {
-      if (c.output[other] && overlap(out, {nullptr, c.output[other], output_count(c, other)}))
-        return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s: overlaps %s", out.name, name.outputs[other]);
-    }
-  }
+  const int64_t problems = c.batch * c.samples;
+  array_argument inputs[6] = {{"theta", c.theta, c.batch * c.n()}, {name.operand, c.operand, operand_count}, {"noise.epsilon_per_item", c.epsilon_per_item, c.n()},
+                              {"noise.epsilon_per_row", c.epsilon_per_row, c.batch}, {"noise.z", c.z, problems * c.n()}, {"noise.z_score", c.z_score, problems * c.n()}};
+  array_argument outputs[6] = {{}, {}, {}, {}, {"status", c.row_status, c.batch}, {"clamped", c.row_clamped, 2 * c.batch}};
+  for (int o = 0; o < 4; ++o) outputs[o] = {name.outputs[o], c.output[o], output_count(c, o)};
+  if (const perturb_status s = check_layout(inputs, outputs)) return s;
   if (c.operation == PERTURB_OP_EXPECTATION && c.output[1] && c.oracle->kind == oracle_kind::rank) {
     const double squares = (double)(c.n() + 1) * (double)(c.n() + 1) * (double)c.samples;
     if (squares > 0x1p62) return fail(PERTURB_ERROR_UNSUPPORTED, "y_std_error: %" PRId64 " ranks of %" PRId64 " samples are too many for it", c.n(), c.samples);
   }
-  if (c.operation == PERTURB_OP_EXPECTATION && c.antithetic && (c.output[1] || c.output[3]))
-    return fail(PERTURB_ERROR_UNSUPPORTED, "%s: antithetic samples depend on each other, and their spread is no standard error; expected NULL", name.outputs[c.output[1] ? 1 : 3]);
-  for (const auto& [name_of_rows, rows, bytes] : {std::tuple{"status", (const void*)c.row_status, c.batch * 4}, {"clamped", (const void*)c.row_clamped, c.batch * 8}}) {
-    if (!rows) continue;
-    const range out = {name_of_rows, rows, bytes / 4};
-    for (int i = 0; i < input_count; ++i)
-      if (overlap(out, inputs[i])) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s of rows: overlaps %s", out.name, inputs[i].name);
-    for (int o = 0; o < 4; ++o)
-      if (c.output[o] && overlap(out, {nullptr, c.output[o], output_count(c, o)})) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "%s of rows: overlaps %s", out.name, name.outputs[o]);
+  if (c.antithetic || c.latin) {
+    const char* kind = c.latin ? "Latin" : "antithetic";
+    const auto refuse = [&](const char* output) { return fail(PERTURB_ERROR_UNSUPPORTED, "%s: %s samples depend on each other, and their spread is no standard error; expected NULL", output, kind); };
+    if ((c.operation == PERTURB_OP_EXPECTATION || c.operation == PERTURB_OP_SORTED_VALUES) && (c.output[1] || c.output[3])) return refuse(name.outputs[c.output[1] ? 1 : 3]);
+    if (c.operation == PERTURB_OP_COST && c.output[1]) return refuse("std_error");
   }
   return PERTURB_OK;
 }
 
 perturb_status check_contents(const call& c) {
   const names name = names_of(c.operation);
+  if (c.z) {
+    if (const perturb_status s = check_given("noise.z", c.z, given_noise_limit, c)) return s;
+  }
+  if (c.z_score) {
+    if (const perturb_status s = check_given("noise.z_score", c.z_score, given_score_limit, c)) return s;
+  }
   if (const perturb_status s = check_theta(c)) return s;
   if (c.operand) {
-    const int64_t operand_count = c.operation == PERTURB_OP_JVP ? c.batch * c.n() : c.batch * c.m();
-    const int64_t width = operand_count / c.batch;
+    const int64_t width = operand_width(c), operand_count = c.batch * width;
     const bool walls = c.operation == PERTURB_OP_SPO_PLUS && c.oracle->grid;  // another theta: they may hold anything
     for (int64_t i = first_non_finite(c.operand, operand_count); i < operand_count; i += 1 + first_non_finite(c.operand + i + 1, operand_count - i - 1)) {
       if (walls && !c.counts(i % width)) continue;

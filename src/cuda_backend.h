@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "backend.h"
+#include "exact.h"
 #include "perturb/perturb.h"
 
 namespace perturb {
@@ -26,6 +27,22 @@ size_t cuda_scratch_bytes(const cuda_device& device, const call& c, bool any_out
 // Enqueue a checked call on the device's stream. `workspace` may be null: the scratch is then allocated and freed in stream order.
 perturb_status cuda_execute(const cuda_device& device, const call& c, void* workspace, size_t workspace_bytes);
 perturb_status cuda_noise_fill(const cuda_device& device, const call& c, float* z);
+
+// Memory from the context's allocator, freed in stream order. `what` is for the error's sentence.
+perturb_status cuda_allocate(const cuda_device& device, size_t bytes, const char* what, void** memory);
+void cuda_release(const cuda_device& device, void* memory, size_t bytes);
+// Whether the stream is being captured, so that nothing may wait for it.
+bool cuda_is_capturing(const cuda_device& device);
+
+// Nearest neighbours (src/distances.h).
+perturb_status cuda_negative_distances(const cuda_device& device, const distance_problem& p, float* theta);
+perturb_status cuda_distance_gradient(const cuda_device& device, const distance_sum& s, float* gradient);
+
+// Closed forms (src/exact.h).
+perturb_status cuda_exact(const cuda_device& device, const exact_problem& p);
+// The same for calls of solvers and cost functions of the caller's (kernels/custom.cpp). Bytes are those of any outputs and options.
+perturb_status cuda_custom_scratch_bytes(const cuda_device& device, const call& c, size_t& bytes);
+perturb_status cuda_custom_execute(const cuda_device& device, const call& c, void* workspace, size_t workspace_bytes);
 
 // An accumulator's sums, in device memory: row_words(call) integers of each row, the last cuda_sum_words of them the row's sums over items in
 // two words each (kernels/problem.h). Copies to and from the host wait for the stream.

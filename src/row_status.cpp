@@ -17,7 +17,10 @@ call rows_of(const call& c, int64_t first, int64_t count) {
   rows.batch = count;
   rows.first_row += first;
   rows.theta += first * c.n();
-  if (rows.operand) rows.operand += first * (c.operation == PERTURB_OP_JVP ? c.n() : c.m());
+  if (rows.epsilon_per_row) rows.epsilon_per_row += first;
+  if (rows.z) rows.z += first * c.samples * c.n();
+  if (rows.z_score) rows.z_score += first * c.samples * c.n();
+  if (rows.operand) rows.operand += first * operand_width(c);
   for (int o = 0; o < 4; ++o)
     if (rows.output[o]) rows.output[o] += first * (output_count(c, o) / c.batch);
   return rows;

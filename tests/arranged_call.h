@@ -16,29 +16,38 @@ struct arranged_call {
   std::vector<int64_t> widths;  // floats per row of each output
 
   arranged_call(perturb_context* context, const prepared_case& p, entry_point entry) : noise(make_noise(p.c, p.factors)) {
-    const int64_t n = p.c.n, M = noise.samples, batch = p.c.batch;
-    if (noise.epsilon_per_item) noise.epsilon_per_item = memory.input(p.factors.data(), n);
+    const int64_t n = p.c.n, m = p.c.m(), M = noise.samples, batch = p.c.batch;
+    move_noise(memory, noise, 0, batch, n);
     valid.entry = entry;
     valid.context = context;
     valid.oracle = p.oracle.get();
     valid.noise = &noise;
     valid.batch = batch;
     valid.n = n;
+    valid.m = m;
+    valid.cost.cost = middle_entry;
+    valid.cost.enqueue = Memory::middle_entry;
+    valid.cost.user = &valid.m;
     valid.theta = memory.input(p.theta.data(), batch * n);
-    if (entry == entry_point::vjp || entry == entry_point::lpgd || entry == entry_point::imle) valid.extra = memory.input(p.cotangent.data(), batch * n);
-    if (entry == entry_point::spo_plus) valid.extra = memory.input(p.theta_true.data(), batch * n);
+    if (*valid.extra_name()) valid.extra = memory.input(p.operand(operation_of(entry)).data(), batch * p.operand_width(operation_of(entry)));
     if (entry == entry_point::lpgd || entry == entry_point::imle) valid.lpgd = make_lpgd(p.c, operation_of(entry));
-    if (entry == entry_point::jvp) valid.extra = memory.input(p.tangent.data(), batch * n);
-    if (entry == entry_point::fenchel_young) valid.extra = memory.input(p.target.data(), batch * n);
+    valid.has_value = p.c.has_value();
     widths = {n};
-    if (entry == entry_point::solve) widths = {n, 1};
-    if (entry == entry_point::sample || entry == entry_point::noise_fill) widths = {M * n};
-    if (entry == entry_point::expectation) widths = {n, n, 1, 1};
-    if (entry == entry_point::jacobian) widths = {n * n};
+    if (entry == entry_point::solve) widths = {m, 1};
+    if (entry == entry_point::sample) widths = {M * m};
+    if (entry == entry_point::noise_fill) widths = {M * n};
+    const bool no_errors = entry == entry_point::expectation && !p.c.has_std_errors();
+    if (entry == entry_point::expectation) widths = no_errors ? (p.c.has_value() ? std::vector<int64_t>{m, 1} : std::vector<int64_t>{m}) : std::vector<int64_t>{m, m, 1, 1};
+    if (entry == entry_point::jvp) widths = {m};
+    if (entry == entry_point::jacobian) widths = {m * n};
     if (entry == entry_point::fenchel_young) widths = {1, n, 1};
     if (entry == entry_point::spo_plus) widths = {1, n};
+    if (entry == entry_point::sorted_values) widths = {p.c.k, p.c.k};
+    if (entry == entry_point::cost) widths = {1, 1, n};
+    if (entry != entry_point::noise_fill && !valid.has_value) widths.resize(std::min(widths.size(), valid.output_names().size()));
     for (size_t o = 0; o < widths.size(); ++o) valid.output[o] = memory.output(batch * widths[o]);
-    if (entry == entry_point::expectation && !p.c.has_std_errors()) valid.output[1] = valid.output[3] = nullptr;
+    if (no_errors) std::swap(valid.output[1], valid.output[2]);  // the value, if any
+    if ((entry == entry_point::cost || entry == entry_point::sorted_values) && !p.c.has_std_errors()) valid.output[1] = nullptr;
   }
   arranged_call(const arranged_call&) = delete;
   arranged_call& operator=(const arranged_call&) = delete;
@@ -59,7 +68,10 @@ struct arranged_call {
 };
 using host_call = arranged_call<host_memory>;
 
-inline bool has(const prepared_case& p, entry_point entry) { return entry == entry_point::noise_fill || p.has(operation_of(entry)); }
+inline bool has(const prepared_case& p, entry_point entry) {
+  if (entry == entry_point::cost) return p.c.distribution <= PERTURB_LAPLACE && p.c.sampling != PERTURB_SAMPLING_LATIN;
+  return entry == entry_point::noise_fill ? p.c.has_noise_fill() : p.has(operation_of(entry));
+}
 inline const char* name_of(entry_point entry) { return entry_names[static_cast<int>(entry)]; }
 
 // The advertised workspace of a call.

@@ -6,12 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 
 #include "support.h"
 
 namespace perturb::test {
 
-enum class oracle_kind { argmax, top_k, rank, grid_path };
+enum class oracle_kind { argmax, top_k, rank, grid_path, sort };  // sort: ordered top-k where k < n
 enum class inputs {
   distinct,
   ties,
@@ -25,6 +26,17 @@ enum class inputs {
 };  // cheap: many perturbed costs fall below the floor; small: 1, 2, 3; striped: four items of 384 are far above the others
 enum class walls { none, random, comb, random_nan };  // comb: the only way visits half of all cells; nan: in the walls
 
+// Noise for PERTURB_GIVEN with S = tanh z, enough for any [batch, samples, n] of up to `count` values.
+struct given_noise {
+  std::vector<float> z, score;
+  given_noise(uint64_t seed, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      z.push_back(uniform_float(seed, i, -3, 3));
+      score.push_back(static_cast<float>(std::tanh(static_cast<double>(z.back()))));
+    }
+  }
+};
+
 struct test_case {
   std::string name;
   oracle_kind oracle = oracle_kind::argmax;
@@ -32,11 +44,13 @@ struct test_case {
   int32_t descending = 0, base = 1;
   // grid paths
   int64_t height = 0, width = 0, source = 0, target = 0;
+  std::vector<int64_t> sources, targets;  // sets, or empty; source and target are then among them
   perturb_connectivity connectivity = PERTURB_CONNECT_8;
   float diagonal_factor = 1;
   int32_t count_source = 1;
   walls wall = walls::none;
   float cost_floor = 1e-6f;
+  bool tables = false;  // k, or source and target, differ by row: row_case() has those of a row
   // inputs and noise
   inputs theta = inputs::distinct;
   perturb_distribution distribution = PERTURB_NORMAL;
@@ -46,16 +60,25 @@ struct test_case {
   float epsilon = 0.5f;
   bool per_item = false;  // with epsilon_per_item, every seventh entry 0
   bool quiet = false;     // with epsilon_per_item, 0 for all but one item that cannot matter much: ties survive the noise
+  int32_t gamma_k = 0, gamma_terms = 0;
+  std::vector<float> row_factors;            // epsilon_per_row, or empty
+  std::shared_ptr<const given_noise> given;  // with distribution GIVEN
   int64_t samples = 64, batch = 2;
   int64_t first_row = 0, first_sample = 0;
   uint64_t seed = 42;
+  bool prox = true;  // LPGD's options may have a prox term
 
   bool is_grid() const { return oracle == oracle_kind::grid_path; }
+  bool is_sort() const { return oracle == oracle_kind::sort; }
+  int64_t m() const { return is_sort() ? k * n : n; }
+  bool has_value() const { return !is_sort(); }                                   // <y, theta>
   bool minimizes() const { return is_grid(); }                                    // sense MINIMIZE: noise is subtracted
   double fenchel_young_sign() const { return is_grid() || descending ? -1 : 1; }  // the loss is negated
+  bool has_score() const { return distribution != PERTURB_SUM_OF_GAMMA; }         // and so VJP, JVP and Jacobian
+  bool has_noise_fill() const { return distribution != PERTURB_GIVEN; }
   bool has_std_errors() const { return sampling == PERTURB_SAMPLING_IID; }
-  bool has_fenchel_young() const { return !is_grid() || diagonal_factor == 1; }
-  bool has_jacobian() const { return n <= 200; }  // a choice of the tests: the result has n x n entries
+  bool has_fenchel_young() const { return has_value() && (!is_grid() || (diagonal_factor == 1 && (count_source || sources.size() < 2))); }
+  bool has_jacobian() const { return m() * n <= 40000; }  // a choice of the tests: the result has m x n entries
 };
 
 // ---------------------------------------------------------------- walls
@@ -102,7 +125,8 @@ inline bool reachable(const std::vector<uint8_t>& passable, int64_t height, int6
   return false;
 }
 
-// All ones without walls. Random walls cover a quarter of the grid and never separate the two ends (the first seed that does not).
+// All ones without walls. Random walls cover a quarter of the grid and never separate the two ends (the first seed that does not), nor
+// are cells of a set walls.
 inline std::vector<uint8_t> make_passable(const test_case& c) {
   std::vector<uint8_t> passable(c.n, 1);
   if (c.wall == walls::comb) {
@@ -114,6 +138,8 @@ inline std::vector<uint8_t> make_passable(const test_case& c) {
   } else if (c.wall != walls::none) {
     for (uint64_t seed = 0;; ++seed) {
       for (int64_t i = 0; i < c.n; ++i) passable[i] = i == c.source || i == c.target || uniform(1000 + seed, i) >= 0.25;
+      for (const std::vector<int64_t>* set : {&c.sources, &c.targets})
+        for (const int64_t cell : *set) passable[cell] = 1;
       if (reachable(passable, c.height, c.width, c.connectivity, c.source, c.target)) break;
     }
   }
@@ -122,18 +148,8 @@ inline std::vector<uint8_t> make_passable(const test_case& c) {
 
 // ---------------------------------------------------------------- arguments of a case
 
-inline oracle_ptr make_oracle(const test_case& c) {
-  switch (c.oracle) {
-    case oracle_kind::argmax:
-      return make_argmax(c.n);
-    case oracle_kind::top_k:
-      return make_top_k(c.n, c.k);
-    case oracle_kind::rank:
-      return make_rank(c.n, c.descending, c.base);
-    case oracle_kind::grid_path:
-      break;
-  }
-  const std::vector<uint8_t> passable = make_passable(c);
+// Case and masks must outlive the options.
+inline perturb_grid_path_options grid_options(const test_case& c, const std::vector<uint8_t>& passable) {
   perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
   options.height = c.height;
   options.width = c.width;
@@ -144,7 +160,66 @@ inline oracle_ptr make_oracle(const test_case& c) {
   options.source = c.source;
   options.target = c.target;
   options.cost_floor = c.cost_floor;
+  options.source_count = static_cast<int64_t>(c.sources.size());
+  options.sources = c.sources.empty() ? nullptr : c.sources.data();
+  options.target_count = static_cast<int64_t>(c.targets.size());
+  options.targets = c.targets.empty() ? nullptr : c.targets.data();
+  return options;
+}
+
+// A case with tables as row `row` of the problem has it: k, or ends that are not walls.
+inline test_case row_case(test_case c, int64_t row) {
+  const std::vector<uint8_t> passable = make_passable(c);
+  const auto pick = [&](uint64_t salt, int64_t below) { return static_cast<int64_t>(hashed(salt, row) % below); };
+  const auto open_cell = [&](uint64_t salt) {
+    int64_t cell = pick(salt, c.n);
+    while (!passable[cell]) cell = (cell + 1) % c.n;
+    return cell;
+  };
+  c.tables = false;
+  if (c.is_grid()) {
+    c.source = row % 3 == 0 ? c.source : open_cell(7);
+    c.target = open_cell(8);
+  } else {
+    c.k = 1 + pick(9, c.k);
+  }
+  return c;
+}
+
+// Rows 0 to that of the last of a call, and one more. later_targets: each has the target of the row after it.
+inline oracle_ptr make_tables(const test_case& c, bool later_targets = false) {
+  std::vector<int64_t> k, sources, targets;
+  for (int64_t row = 0; row <= c.first_row + c.batch; ++row) {
+    const test_case one = row_case(c, row);
+    k.push_back(one.k);
+    sources.push_back(one.source);
+    targets.push_back(later_targets ? row_case(c, row + 1).target : one.target);
+  }
+  if (!c.is_grid()) return make_top_k_rows(c.n, k);
+  const std::vector<uint8_t> passable = make_passable(c);
+  perturb_grid_path_options options = grid_options(c, passable);
+  options.rows = static_cast<int64_t>(sources.size());
+  options.row_sources = sources.data();
+  options.row_targets = targets.data();
   return make_grid(options);
+}
+
+inline oracle_ptr make_oracle(const test_case& c) {
+  if (c.tables) return make_tables(c);
+  switch (c.oracle) {
+    case oracle_kind::argmax:
+      return make_argmax(c.n);
+    case oracle_kind::top_k:
+      return make_top_k(c.n, c.k);
+    case oracle_kind::rank:
+      return make_rank(c.n, c.descending, c.base);
+    case oracle_kind::sort:
+      return c.k == c.n ? make_sort(c.n, c.descending) : make_ordered_top_k(c.n, c.k);
+    case oracle_kind::grid_path:
+      break;
+  }
+  const std::vector<uint8_t> passable = make_passable(c);
+  return make_grid(grid_options(c, passable));
 }
 
 inline float make_value(inputs kind, uint64_t seed, uint64_t i) {
@@ -195,7 +270,7 @@ inline std::vector<float> make_factors(const test_case& c) {
   return factors;
 }
 
-// `factors` must outlive the result.
+// The case and `factors` must outlive the result.
 inline perturb_noise make_noise(const test_case& c, const std::vector<float>& factors) {
   perturb_noise noise = make_noise(c.distribution, c.epsilon, c.samples, c.seed);
   noise.mode = c.mode;
@@ -204,11 +279,16 @@ inline perturb_noise make_noise(const test_case& c, const std::vector<float>& fa
   noise.epsilon_per_item = factors.empty() ? nullptr : factors.data();
   noise.first_row = c.first_row;
   noise.first_sample = c.first_sample;
+  noise.sum_of_gamma_k = c.gamma_k;
+  noise.sum_of_gamma_terms = c.gamma_terms;
+  noise.epsilon_per_row = c.row_factors.empty() ? nullptr : c.row_factors.data();
+  noise.z = c.given ? c.given->z.data() : nullptr;
+  noise.z_score = c.given ? c.given->score.data() : nullptr;
   return noise;
 }
 
 inline std::vector<float> make_cotangent(const test_case& c) {
-  std::vector<float> g(c.batch * c.n);
+  std::vector<float> g(c.batch * c.m());
   for (size_t i = 0; i < g.size(); ++i) g[i] = uniform_float(c.seed + 23, i, -1, 1);
   return g;
 }
@@ -220,7 +300,7 @@ inline std::vector<float> make_tangent(const test_case& c) {
 // A vertex: the solution of other inputs of the same kind.
 inline std::vector<float> make_target(perturb_context* context, const perturb_oracle* oracle, const test_case& c) {
   const std::vector<float> other = make_theta(c, 1000);
-  std::vector<float> target(c.batch * c.n);
+  std::vector<float> target(c.batch * c.m());
   require(perturb_solve(context, oracle, c.batch, other.data(), target.data(), nullptr));
   return target;
 }
@@ -233,14 +313,14 @@ inline perturb_lpgd_options make_lpgd(const test_case& c, perturb_operation oper
   options.tau = c.theta == inputs::huge ? 2e29f : 0.6f;
   options.side = static_cast<perturb_side>(c.seed % 3);
   options.relative = c.seed % 7 == 2;
-  if (c.diagonal_factor == 1 && operation == PERTURB_OP_LPGD && c.seed % 2) options.rho = 0.5f * options.tau;
+  if (c.has_fenchel_young() && operation == PERTURB_OP_LPGD && c.seed % 2 && c.prox) options.rho = 0.5f * options.tau;
   return options;
 }
 
 // ---------------------------------------------------------------- the list
 
 inline const char* distribution_name(perturb_distribution distribution) {
-  constexpr const char* names[] = {"normal", "gumbel", "logistic", "laplace"};
+  constexpr const char* names[] = {"normal", "gumbel", "logistic", "laplace", "sum_of_gamma", "given"};
   return names[distribution];
 }
 
@@ -271,6 +351,9 @@ class case_list {
       case oracle_kind::rank:
         name = "rank_n" + std::to_string(c.n) + (c.descending ? "_descending" : "") + (c.base ? "" : "_base0");
         break;
+      case oracle_kind::sort:
+        name = "sort_n" + std::to_string(c.n) + (c.k < c.n ? "_k" + std::to_string(c.k) : c.descending ? "_descending" : "");
+        break;
       case oracle_kind::grid_path:
         name = "grid_" + std::to_string(c.height) + "x" + std::to_string(c.width);
         break;
@@ -298,6 +381,13 @@ class case_list {
     c.oracle = oracle_kind::rank;
     c.descending = descending;
     c.base = base;
+    return c;
+  }
+  // k < n: ordered top-k.
+  test_case sort_case(int64_t n, int64_t k, int32_t descending = 1, inputs theta = inputs::distinct) {
+    test_case c = rank_case(n, descending, 0, theta);
+    c.oracle = oracle_kind::sort;
+    c.k = k;
     return c;
   }
   test_case grid_case(int64_t height, int64_t width, perturb_connectivity connectivity = PERTURB_CONNECT_8) {
@@ -524,6 +614,25 @@ inline std::vector<test_case> cases() {
   c.samples = 1;
   list.add(c, "one_sample");
 
+  // sets of sources and targets: in the corners, on the way of others, of one cell, with a cell of both
+  for (const auto& shape : {std::pair<int64_t, int64_t>{5, 7}, {12, 12}, {20, 31}, {33, 47}})
+    for (perturb_connectivity connectivity : connectivities)
+      for (int64_t kind = 0; kind < 4; ++kind) {
+        c = list.grid_case(shape.first, shape.second, connectivity);
+        if (c.n > 500) c.samples = 20;
+        c.sources = {0, c.n / 2, c.width - 1, c.n / 3};
+        c.targets = {c.n - 1, c.n - c.width, c.n / 4, c.n - 1};
+        if (kind == 1) c.sources.resize(1);
+        if (kind == 2) c.targets.resize(1);
+        if (kind == 3) c.targets.push_back(c.n / 2);
+        c.source = c.sources[0];
+        c.target = c.targets[0];
+        c.count_source = kind != 0 || connectivity == PERTURB_CONNECT_4;
+        if (connectivity != PERTURB_CONNECT_4 && kind == 0) c.diagonal_factor = 1.41421356f;
+        if (kind % 2) c.wall = walls::random_nan;
+        list.add(c, "sets" + std::to_string(kind) + "_connect" + std::to_string(connectivity));
+      }
+
   // ties that survive the noise: all scores but one stay as they are (for paths: all costs but an uncounted source's), so that the rule
   // for ties shows in perturbed solves too
   for (int64_t n : {5, 17, 100, 128, 512, 600}) {
@@ -546,7 +655,105 @@ inline std::vector<test_case> cases() {
         c.wall = wall;
         c.source = 40;
         list.add(c, "quiet_ties_connect" + std::to_string(connectivity));
+        c.sources = {40, 3, 77, 96};
+        c.targets = {c.target, 58, 25, 88, 10};
+        list.add(c, "quiet_ties_sets_connect" + std::to_string(connectivity));
       }
+
+  // sorts and ordered top-k: the rank's kernels, so fewer shapes; 513 and 1000 with few positions keep the best of a stream
+  for (int64_t n : {1, 2, 3, 5, 9, 16, 17, 33, 64, 100}) list.add(list.sort_case(n, n, n % 2), "");
+  const int64_t ordered_top_k[][2] = {{2, 1}, {10, 3}, {33, 32}, {100, 5}, {512, 4}, {513, 2}, {1000, 10}, {1000, 40}, {5000, 3}};
+  for (const auto& shape : ordered_top_k) list.add(list.sort_case(shape[0], shape[1]), "");
+  for (inputs theta : {inputs::ties, inputs::equal, inputs::zeros, inputs::huge}) {
+    list.add(list.sort_case(20, 20, 0, theta), "inputs" + std::to_string(static_cast<int>(theta)));
+    list.add(list.sort_case(600, 3, 1, theta), "inputs" + std::to_string(static_cast<int>(theta)));
+  }
+  for (int32_t descending : {0, 1})
+    for (int64_t samples : {1, 64}) {
+      c = list.sort_case(12, 12, descending, inputs::ties);
+      c.epsilon = 0;
+      c.samples = samples;
+      list.add(c, "ties_epsilon_zero_" + std::to_string(samples));
+    }
+  for (int64_t n : {20, 600}) {
+    c = list.sort_case(n, n == 20 ? 20 : 4);
+    c.per_item = true;
+    c.first_row = 3;
+    c.first_sample = 127;
+    c.samples = 130;
+    list.add(c, "per_item_offsets");
+    c = list.sort_case(n, n == 20 ? 20 : 4);
+    c.samples = 1;
+    list.add(c, "one_sample");
+    c = list.sort_case(n, n == 20 ? 20 : 4, 1, inputs::ties);
+    c.quiet = true;
+    list.add(c, "quiet_ties");
+    c = list.sort_case(n, n == 20 ? 20 : 4);
+    c.distribution = PERTURB_NORMAL;
+    c.mode = PERTURB_MULTIPLICATIVE;
+    c.per_item = n == 20;
+    list.add(c, "");
+  }
+  for (int d = 0; d < 4; ++d) {
+    c = list.sort_case(11, d % 2 ? 11 : 4);
+    c.distribution = static_cast<perturb_distribution>(d);
+    c.baseline = static_cast<perturb_baseline>(d % 3);
+    list.add(c, "baseline" + std::to_string(c.baseline));
+    c.sampling = PERTURB_SAMPLING_ANTITHETIC;
+    list.add(c, "antithetic");
+  }
+  return list.all;
+}
+
+// Latin samples, sums of gammas, noise of the caller's and an epsilon of each row, over all oracles. Their arrays do for up to 4 rows of 300
+// samples. Apart from cases(), whose tests may split samples and take every estimator.
+inline std::vector<test_case> noise_cases() {
+  case_list list;
+  const auto shapes = [&](int turn) {
+    std::vector<test_case> of;
+    for (int64_t n : {5, 18}) of.push_back(list.argmax_case(n));
+    of.push_back(list.top_k_case(33, 4));
+    for (int64_t n : {7, 40, 600}) of.push_back(list.rank_case(n, n == 40, turn % 2));
+    of.push_back(list.grid_case(6, 7));
+    of.push_back(list.grid_case(18, 20, PERTURB_CONNECT_8_NO_CORNER_CUTTING));
+    of.back().wall = walls::random;
+    return of;
+  };
+  int turn = 0;
+  for (test_case c : shapes(0)) {
+    c.sampling = PERTURB_SAMPLING_LATIN;
+    c.samples = c.n > 100 ? 10 : 70;
+    c.first_row = 3;
+    c.per_item = turn % 2;
+    if (turn++ == 3) c.distribution = PERTURB_NORMAL, c.mode = PERTURB_MULTIPLICATIVE;
+    list.add(c, "latin");
+  }
+  for (test_case c : shapes(1)) {
+    c.distribution = PERTURB_SUM_OF_GAMMA;
+    c.gamma_k = 1 + turn++ % 6;
+    c.gamma_terms = c.n > 100 ? 2 : 10;
+    c.samples = c.n > 100 ? 5 : 37;
+    c.first_sample = 1000000007;
+    list.add(c, "");
+  }
+  for (test_case c : shapes(0)) {
+    c.distribution = PERTURB_GIVEN;
+    c.given = std::make_shared<given_noise>(c.seed, 4 * 300 * c.n);
+    if (c.n > 500) c.samples = 10;
+    c.first_row = 7;
+    c.first_sample = 11;
+    c.per_item = ++turn % 2;
+    if (turn % 3 == 0) c.row_factors = {0.5f, 1.25f, 0, 2};
+    list.add(c, "");
+  }
+  for (test_case c : shapes(1)) {
+    c.row_factors = {1.5f, 0, 0.3f, 1};
+    c.batch = 4;
+    c.per_item = ++turn % 2;
+    if (c.n > 100) c.samples = 10;
+    if (c.is_grid()) c.distribution = PERTURB_NORMAL, c.mode = PERTURB_MULTIPLICATIVE;
+    list.add(c, "per_row");
+  }
   return list.all;
 }
 

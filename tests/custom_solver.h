@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cases.h"
+#include "operations.h"
 #include "reference/argmax.h"
 #include "reference/rank.h"
 #include "reference/top_k.h"
@@ -13,8 +14,8 @@
 namespace perturb::test {
 
 // What a custom oracle offers.
-inline constexpr perturb_operation custom_operations[] = {PERTURB_OP_SOLVE, PERTURB_OP_SAMPLE,   PERTURB_OP_EXPECTATION,  PERTURB_OP_VJP,
-                                                          PERTURB_OP_JVP,   PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG};
+inline constexpr perturb_operation custom_operations[] = {PERTURB_OP_SOLVE,    PERTURB_OP_SAMPLE,        PERTURB_OP_EXPECTATION, PERTURB_OP_VJP,  PERTURB_OP_JVP,
+                                                          PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_LPGD,        PERTURB_OP_IMLE, PERTURB_OP_SPO_PLUS};
 
 using one_solver = std::function<void(const float* theta, float* y)>;
 
@@ -118,6 +119,8 @@ inline test_case shape(int64_t n, int64_t batch, int64_t samples) {
   c.samples = samples;
   c.distribution = PERTURB_GUMBEL;
   c.per_item = true;
+  c.prox = false;
+  c.seed = static_cast<uint64_t>(n + batch + samples);
   c.baseline = static_cast<perturb_baseline>((batch + samples) % 3);
   c.name = "n " + std::to_string(n) + " batch " + std::to_string(batch) + " samples " + std::to_string(samples);
   return c;

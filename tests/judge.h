@@ -8,6 +8,7 @@
 #include "reference/argmax.h"
 #include "reference/estimators.h"
 #include "reference/rank.h"
+#include "reference/sort.h"
 #include "reference/top_k.h"
 
 namespace perturb::test {
@@ -35,9 +36,13 @@ inline testing::AssertionResult solves(const test_case& c, const reference::grid
   double largest = 0;
   for (double value : s) largest = std::max(largest, std::abs(value));
   const double slack = exact ? 0 : 4e-6 * largest;
+  const bool may_exchange = c.n <= 512 && c.epsilon > 0;
+  const double close = std::max(slack, may_exchange ? 4 * 0x1p-23 * range : 0.0);
+  if (c.is_sort()) {
+    const std::string fault = reference::sort_fault(s, y, c.k, c.descending != 0, close, exact && !may_exchange);
+    return fault.empty() ? testing::AssertionSuccess() : testing::AssertionFailure() << fault;
+  }
   if (c.oracle == oracle_kind::rank) {
-    const bool may_exchange = c.n <= 512 && c.epsilon > 0;
-    const double close = std::max(slack, may_exchange ? 4 * 0x1p-23 * range : 0.0);
     const int64_t fault = reference::rank_fault(s, y, c.descending != 0, c.base, close, exact);
     if (fault >= 0) return testing::AssertionFailure() << "rank of item " << fault << " is " << y[fault] << ", its score " << s[fault];
     return testing::AssertionSuccess();
@@ -54,7 +59,7 @@ inline testing::AssertionResult solves(const test_case& c, const reference::grid
       if (!std::equal(expected.begin(), expected.end(), y))
         return testing::AssertionFailure() << "not the path that the rule for ties picks";
     }
-    const double best = distance[map->target];
+    const double best = distance[reference::nearest_target(*map, distance)];
     if (*found > best * (1 + 2e-5)) return testing::AssertionFailure() << "path cost " << *found << ", optimum " << best;
     return testing::AssertionSuccess();
   }

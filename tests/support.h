@@ -102,12 +102,27 @@ inline oracle_ptr make_top_k(int64_t n, int64_t k) {
   require(perturb_top_k_create(n, k, &oracle));
   return oracle_ptr(oracle);
 }
+inline oracle_ptr make_top_k_rows(int64_t n, const std::vector<int64_t>& k) {
+  perturb_oracle* oracle = nullptr;
+  require(perturb_top_k_rows_create(n, static_cast<int64_t>(k.size()), k.data(), &oracle));
+  return oracle_ptr(oracle);
+}
 inline oracle_ptr make_rank(int64_t n, int32_t descending = 0, int32_t base = 1) {
   perturb_rank_options options = PERTURB_RANK_OPTIONS_INIT;
   options.descending = descending;
   options.base = base;
   perturb_oracle* oracle = nullptr;
   require(perturb_rank_create(n, &options, &oracle));
+  return oracle_ptr(oracle);
+}
+inline oracle_ptr make_sort(int64_t n, int32_t descending = 0) {
+  perturb_oracle* oracle = nullptr;
+  require(perturb_sort_create(n, descending, &oracle));
+  return oracle_ptr(oracle);
+}
+inline oracle_ptr make_ordered_top_k(int64_t n, int64_t k) {
+  perturb_oracle* oracle = nullptr;
+  require(perturb_ordered_top_k_create(n, k, &oracle));
   return oracle_ptr(oracle);
 }
 inline oracle_ptr make_grid(const perturb_grid_path_options& options) {

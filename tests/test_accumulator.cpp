@@ -207,7 +207,7 @@ TEST(accumulator, creation_is_checked) {
   perturb_noise noise = make_noise(PERTURB_NORMAL, 1, 1);
   perturb_accumulator* a = reinterpret_cast<perturb_accumulator*>(&noise);
   const auto create = [&](perturb_operation operation, int64_t batch) { return perturb_accumulator_create(context.get(), operation, oracle.get(), &noise, batch, &a); };
-  for (perturb_operation operation : {PERTURB_OP_SOLVE, PERTURB_OP_SAMPLE, PERTURB_OP_LPGD, PERTURB_OP_IMLE, PERTURB_OP_SPO_PLUS}) {
+  for (perturb_operation operation : {PERTURB_OP_SOLVE, PERTURB_OP_SAMPLE, PERTURB_OP_LPGD, PERTURB_OP_IMLE, PERTURB_OP_SPO_PLUS, PERTURB_OP_COST}) {
     EXPECT_TRUE(refused_with(create(operation, 1), PERTURB_ERROR_UNSUPPORTED, "operation"));
     EXPECT_EQ(a, nullptr);
   }

@@ -44,6 +44,9 @@ static void init_macros(void) {
   const perturb_custom_options custom = PERTURB_CUSTOM_OPTIONS_INIT;
   const perturb_noise noise = PERTURB_NOISE_INIT;
   const perturb_lpgd_options lpgd = PERTURB_LPGD_OPTIONS_INIT;
+  const perturb_cost_options cost = PERTURB_COST_OPTIONS_INIT;
+  EXPECT(cost.struct_size == sizeof cost && cost.cost == NULL && cost.enqueue == NULL && cost.user == NULL && cost.thread_safe == 0);
+  EXPECT(custom.enqueue == NULL);
   EXPECT(context.struct_size == sizeof context && context.backend == PERTURB_BACKEND_AUTO && context.device == -1 && context.threads == 0);
   EXPECT(context.stream == NULL && context.host_allocator.allocate == NULL && context.device_allocator.deallocate == NULL);
   EXPECT(rank.struct_size == sizeof rank && rank.descending == 0 && rank.base == 1);
@@ -98,6 +101,9 @@ static void oracles(void) {
   perturb_oracle_destroy(oracle);
   EXPECT_OK(perturb_top_k_create(5, 2, &oracle));
   perturb_oracle_destroy(oracle);
+  const int64_t k[] = {1, 5, 2};
+  EXPECT_OK(perturb_top_k_rows_create(5, 3, k, &oracle));
+  perturb_oracle_destroy(oracle);
   EXPECT_OK(perturb_rank_create(4, NULL, &oracle));
   perturb_oracle_destroy(oracle);
   const perturb_rank_options rank = PERTURB_RANK_OPTIONS_INIT;
@@ -105,7 +111,6 @@ static void oracles(void) {
   perturb_oracle_destroy(oracle);
   perturb_oracle_destroy(NULL);
   oracle = NULL;
-  EXPECT_STATUS(PERTURB_ERROR_UNSUPPORTED, perturb_sort_create(4, 0, &oracle));
   perturb_custom_options custom = PERTURB_CUSTOM_OPTIONS_INIT;
   EXPECT_STATUS(PERTURB_ERROR_INVALID_ARGUMENT, perturb_custom_create(&custom, &oracle));
   EXPECT(oracle == NULL);
@@ -126,6 +131,13 @@ static void oracles(void) {
   perturb_context_destroy(context);
   perturb_oracle_destroy(oracle);
   EXPECT(perturb_oracle_input_size(NULL) == 0 && perturb_oracle_output_size(NULL) == 0);
+}
+
+static int32_t first_entry(int64_t count, const float* y, const int64_t* row, float* cost, void* stream, void* user) {
+  const int64_t m = *(const int64_t*)user;
+  (void)row, (void)stream;
+  for (int64_t k = 0; k < count; ++k) cost[k] = y[k * m];
+  return 0;
 }
 
 static void calls(void) {
@@ -183,6 +195,26 @@ static void calls(void) {
   EXPECT_OK(perturb_lpgd(context, oracle, &lpgd, 1, theta, g, gradient));
   EXPECT_OK(perturb_imle(context, oracle, &noise, &lpgd, 1, theta, g, gradient));
   EXPECT_OK(perturb_spo_plus(context, oracle, 1, theta, target, &loss, gradient));
+  perturb_cost_options cost_options = PERTURB_COST_OPTIONS_INIT;
+  cost_options.cost = first_entry;
+  int64_t size = 3;
+  cost_options.user = &size;
+  float mean = -1;
+  EXPECT_OK(perturb_cost_expectation(context, oracle, &noise, &cost_options, 1, theta, &mean, &loss, gradient));
+  EXPECT(fabsf(mean - y_mean[0]) < 1e-6f);
+  perturb_oracle_destroy(oracle);
+
+  const float scores[3] = {2, 3, 1};
+  float matrix[9], sorted[3], sorted_error[3];
+  EXPECT_OK(perturb_sort_create(3, 1, &oracle));
+  EXPECT_OK(perturb_solve(context, oracle, 1, scores, matrix, NULL));
+  EXPECT(matrix[1] == 1 && matrix[3] == 1 && matrix[8] == 1);
+  EXPECT_OK(perturb_sorted_values(context, oracle, &noise, 1, scores, sorted, sorted_error));
+  EXPECT(sorted[0] >= sorted[1] && sorted[1] >= sorted[2]);
+  EXPECT_OK(perturb_sorted_values_vjp(context, oracle, &noise, 1, scores, sorted, gradient));
+  perturb_oracle_destroy(oracle);
+  EXPECT_OK(perturb_ordered_top_k_create(3, 1, &oracle));
+  EXPECT(perturb_oracle_output_size(oracle) == 3);
   perturb_oracle_destroy(oracle);
 
   perturb_grid_path_options grid = PERTURB_GRID_PATH_OPTIONS_INIT;

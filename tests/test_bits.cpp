@@ -8,11 +8,17 @@
 namespace perturb::test {
 namespace {
 
+std::vector<test_case> all_cases() {
+  std::vector<test_case> all = cases();
+  for (const test_case& c : noise_cases()) all.push_back(c);
+  return all;
+}
+
 // Runs `one` for every case and operation, with the reference bits from a single thread and the default instruction set.
 template <class Check>
 void for_all(Check one) {
   const context_ptr reference = make_context(1);
-  for (const test_case& c : cases()) {
+  for (const test_case& c : all_cases()) {
     const prepared_case p(reference.get(), c);
     for (perturb_operation operation : operations) {
       if (!p.has(operation)) continue;
@@ -56,12 +62,15 @@ TEST(bits, noise_fill) {
     for (int32_t threads : {1, 3}) {
       const context_ptr context = make_context_on(isa, threads);
       if (!context) continue;
-      for (int d = 0; d < 4; ++d)
+      for (int d = 0; d < 9; ++d)  // from 5 on: Latin
         for (int64_t n : {1, 2, 3, 5, 8, 15, 16, 17, 33, 1000})
           for (int64_t samples : {1, 7, 16, 33, 200}) {
-            perturb_noise noise = make_noise(static_cast<perturb_distribution>(d), 1, samples, 0x123456789abcdefu + n);
-            noise.first_sample = 5;
+            if (d >= 4 && n * samples > 20000) continue;
+            perturb_noise noise = make_noise(static_cast<perturb_distribution>(d % 5), 1, samples, 0x123456789abcdefu + n);
+            noise.first_sample = d < 5 ? 5 : 0;
             noise.first_row = 3;
+            if (d >= 5) noise.sampling = PERTURB_SAMPLING_LATIN;
+            if (d == 4) noise.sum_of_gamma_k = 3, noise.sum_of_gamma_terms = 4;
             std::vector<float> expected(2 * samples * n), actual(expected.size());
             require(perturb_noise_fill(reference.get(), &noise, 2, n, expected.data()));
             require(perturb_noise_fill(context.get(), &noise, 2, n, actual.data()));
@@ -112,16 +121,18 @@ TEST(bits, split_rows) {
 // More rows than a slice of any schedule holds, some of them alone.
 TEST(bits, many_rows) {
   const context_ptr context = make_context(3), single = make_context(1);
-  for (oracle_kind kind : {oracle_kind::argmax, oracle_kind::top_k, oracle_kind::rank}) {
+  for (oracle_kind kind : {oracle_kind::argmax, oracle_kind::top_k, oracle_kind::rank, oracle_kind::sort}) {
     test_case c;
     c.name = "many_rows";
     c.oracle = kind;
     c.n = 10;
     c.k = 3;
+    c.descending = kind == oracle_kind::sort;
     c.batch = 1001;
     c.samples = 33;
     const prepared_case p(context.get(), c);
     for (perturb_operation operation : operations) {
+      if (!p.has(operation)) continue;
       const std::vector<float> whole = run_all(context.get(), p, operation);
       const int64_t width = static_cast<int64_t>(whole.size()) / c.batch;
       for (int64_t first : {0, 1, 499, 998, 1000}) {
@@ -147,7 +158,7 @@ TEST(bits, split_samples) {
     const std::vector<float> expected = run_rows(context.get(), p, PERTURB_OP_SAMPLE, whole, 0, 1);
     const std::vector<float> mean = run_rows(context.get(), p, PERTURB_OP_EXPECTATION, whole, 0, 1);
     std::vector<float> joined;
-    std::vector<double> counts(c.n);
+    std::vector<double> counts(c.m());
     int64_t done = 0;
     const int64_t unit = c.sampling == PERTURB_SAMPLING_ANTITHETIC ? 2 : 1;
     for (int64_t part : {unit, 2 * unit, c.samples / 6 * unit, c.samples}) {
@@ -158,30 +169,31 @@ TEST(bits, split_samples) {
       const std::vector<float> y = run_rows(context.get(), p, PERTURB_OP_SAMPLE, noise, 0, 1);
       joined.insert(joined.end(), y.begin(), y.end());
       const std::vector<float> part_mean = run_rows(context.get(), p, PERTURB_OP_EXPECTATION, noise, 0, 1);
-      for (int64_t i = 0; i < c.n; ++i) counts[i] += std::round(static_cast<double>(part_mean[i]) * static_cast<double>(noise.samples));
+      for (int64_t i = 0; i < c.m(); ++i) counts[i] += std::round(static_cast<double>(part_mean[i]) * static_cast<double>(noise.samples));
     }
     ASSERT_EQ(done, c.samples);
     EXPECT_TRUE(same_bits(expected, joined));
     for (double& entry : counts) entry /= static_cast<double>(c.samples);
-    EXPECT_TRUE(all_within_one_ulp(counts, std::vector<float>(mean.begin(), mean.begin() + c.n)));
+    EXPECT_TRUE(all_within_one_ulp(counts, std::vector<float>(mean.begin(), mean.begin() + c.m())));
   }
 }
 
 // Optional outputs change no other output.
 TEST(bits, optional_outputs) {
   const context_ptr context = make_context(2);
-  for (const test_case& c : cases()) {
+  for (const test_case& c : all_cases()) {
     const prepared_case p(context.get(), c);
     SCOPED_TRACE(c.name);
     const perturb_noise noise = make_noise(p.c, p.factors);
-    const int64_t n = c.n, B = c.batch;
-    std::vector<float> all[4] = {std::vector<float>(B * n), std::vector<float>(B * n), std::vector<float>(B), std::vector<float>(B)};
-    const bool errors = c.has_std_errors();
+    const int64_t n = c.n, m = c.m(), B = c.batch;
+    std::vector<float> all[4] = {std::vector<float>(B * m), std::vector<float>(B * m), std::vector<float>(B), std::vector<float>(B)};
+    const bool errors = c.has_std_errors(), values = c.has_value();
     require(perturb_expectation(context.get(), p.oracle.get(), &noise, B, p.theta.data(), all[0].data(), errors ? all[1].data() : nullptr,
-                                all[2].data(), errors ? all[3].data() : nullptr));
+                                values ? all[2].data() : nullptr, values && errors ? all[3].data() : nullptr));
     for (int given = 0; given < 8; ++given) {
       if (!errors && given & 5) continue;  // the bits of the two standard errors
-      std::vector<float> some[4] = {std::vector<float>(B * n), std::vector<float>(B * n), std::vector<float>(B), std::vector<float>(B)};
+      if (!values && given & 6) continue;
+      std::vector<float> some[4] = {std::vector<float>(B * m), std::vector<float>(B * m), std::vector<float>(B), std::vector<float>(B)};
       float* optional[3];
       for (int o = 0; o < 3; ++o) optional[o] = given >> o & 1 ? some[o + 1].data() : nullptr;
       require(perturb_expectation(context.get(), p.oracle.get(), &noise, B, p.theta.data(), some[0].data(), optional[0], optional[1],
@@ -191,6 +203,12 @@ TEST(bits, optional_outputs) {
         if (optional[o]) {
           EXPECT_TRUE(same_bits(all[o + 1], some[o + 1])) << given << " output " << o + 1;
         }
+    }
+    if (c.is_sort() && errors) {
+      std::vector<float> with(B * c.k), error(B * c.k), without(B * c.k);
+      require(perturb_sorted_values(context.get(), p.oracle.get(), &noise, B, p.theta.data(), with.data(), error.data()));
+      require(perturb_sorted_values(context.get(), p.oracle.get(), &noise, B, p.theta.data(), without.data(), nullptr));
+      EXPECT_TRUE(same_bits(with, without));
     }
     if (!c.has_fenchel_young()) continue;
     std::vector<float> full[3] = {std::vector<float>(B), std::vector<float>(B * n), std::vector<float>(B)};

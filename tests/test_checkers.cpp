@@ -127,6 +127,35 @@ TEST(checkers, ranks) {
   count(3);
 }
 
+TEST(checkers, sorts) {
+  const std::vector<double> s = some_scores(20);
+  for (bool descending : {false, true})
+    for (int64_t k : {20, 6}) {
+      const std::vector<float> y = reference::sort(s.data(), 20, k, descending);
+      EXPECT_EQ(reference::sort_fault(s, y.data(), k, descending, 0, true), "");
+      EXPECT_NE(reference::sort_fault(s, y.data(), k, !descending, 1e-6, false), "") << "the other direction";
+      const auto spoilt = [&](auto spoil) {
+        std::vector<float> wrong = y;
+        spoil(wrong.data());
+        return reference::sort_fault(s, wrong.data(), k, descending, 1e-6, false);
+      };
+      EXPECT_NE(spoilt([](float* w) { std::swap_ranges(w + 60, w + 80, w + 80); }), "") << "positions 3 and 4 exchanged";
+      EXPECT_NE(spoilt([](float* w) { std::fill_n(w + 40, 20, 0.0f); }), "") << "nothing at position 2";
+      EXPECT_NE(spoilt([](float* w) { std::copy_n(w + 20, 20, w + 40); }), "") << "an item twice";
+      EXPECT_NE(spoilt([](float* w) { std::fill_n(w, 2, 1.0f); }), "") << "two at a position";
+      EXPECT_NE(spoilt([](float* w) { *std::find(w, w + 20, 1.0f) = 0.5f; }), "") << "half an item";
+      count(7);
+    }
+  // The best is left out.
+  EXPECT_NE(reference::sort_fault({3, 2, 1}, std::vector<float>{0, 1, 0}.data(), 1, true, 0.5, false), "");
+  EXPECT_EQ(reference::sort_fault({3, 2, 1}, std::vector<float>{0, 1, 0}.data(), 1, true, 1.5, false), "");
+  // Equal scores, the higher index first, or the lower one left out.
+  EXPECT_NE(reference::sort_fault({1, 1}, std::vector<float>{0, 1, 1, 0}.data(), 2, true, 0, true), "");
+  EXPECT_NE(reference::sort_fault({1, 1}, std::vector<float>{0, 1}.data(), 1, false, 0, true), "");
+  EXPECT_EQ(reference::sort_fault({1, 1}, std::vector<float>{0, 1}.data(), 1, false, 0, false), "");
+  count(5);
+}
+
 TEST(checkers, paths) {
   test_case c = case_of(oracle_kind::grid_path, 20);
   c.height = 4;

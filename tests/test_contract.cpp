@@ -22,18 +22,37 @@ perturb_grid_path_options small_grid() {
   return options;
 }
 
+// One oracle of every kind.
+constexpr int oracle_count = 7;
+oracle_ptr make_kind(int which) {
+  switch (which) {
+    case 0:
+      return make_argmax(6);
+    case 1:
+      return make_top_k(7, 3);
+    case 2:
+      return make_rank(5);
+    case 3:
+      return make_grid(small_grid());
+    case 4:
+      return make_custom_argmax();
+    case 5:
+      return make_sort(5, 1);
+    default:
+      return make_ordered_top_k(6, 2);
+  }
+}
+constexpr oracle_family family_of(int which) {
+  return which < 4 ? oracle_family::built_in : which == 4 ? oracle_family::custom : oracle_family::sort;
+}
+
 // Calls `test` with a valid request of every entry point for every oracle; afterwards the valid call must still succeed.
 void for_every_call(const std::function<void(prepared_request&)>& test) {
   const context_ptr context = make_context(2);
   for (entry_point entry : entry_points)
-    for (int oracle = 0; oracle < 5; ++oracle) {
-      if (oracle == 4 && resolves(entry)) continue;
-      prepared_request p(context.get(), entry,
-                         oracle == 0   ? make_argmax(6)
-                         : oracle == 1 ? make_top_k(7, 3)
-                         : oracle == 2 ? make_rank(5)
-                         : oracle == 3 ? make_grid(small_grid())
-                                       : make_custom_argmax());
+    for (int oracle = 0; oracle < oracle_count; ++oracle) {
+      if (!offered(entry, family_of(oracle))) continue;
+      prepared_request p(context.get(), entry, make_kind(oracle));
       EXPECT_TRUE(accepted(p));
       test(p);
       EXPECT_TRUE(accepted(p)) << "after a refusal";
@@ -87,21 +106,30 @@ TEST(contract, noise_fields) {
   const auto number = {PERTURB_ERROR_INVALID_ARGUMENT, PERTURB_ERROR_NON_FINITE};
   const auto structure = {PERTURB_ERROR_INVALID_STRUCT};
   const auto out_of_range = [](auto& field, int value) { field = static_cast<std::remove_reference_t<decltype(field)>>(value); };
+  static const float some[4] = {};
   const spoil spoils[] = {
       {"struct_size", structure, [](perturb_noise& z) { z.struct_size = 0; }},
       {"struct_size", structure, [](perturb_noise& z) { z.struct_size -= 1; }},
       {"struct_size", structure, [](perturb_noise& z) { z.struct_size += 4; }},
       {"struct_size", structure, [](perturb_noise& z) { z.struct_size = 0xffffffffu; }},
       {"distribution", invalid, [&](perturb_noise& z) { out_of_range(z.distribution, -1); }},
-      {"distribution", invalid, [&](perturb_noise& z) { out_of_range(z.distribution, 5); }},
-      {"distribution", unsupported, [](perturb_noise& z) { z.distribution = PERTURB_SUM_OF_GAMMA; }},
+      {"distribution", invalid, [&](perturb_noise& z) { out_of_range(z.distribution, 6); }},
       {"mode", invalid, [&](perturb_noise& z) { out_of_range(z.mode, -1); }},
       {"mode", invalid, [&](perturb_noise& z) { out_of_range(z.mode, 2); }},
       {"sampling", invalid, [&](perturb_noise& z) { out_of_range(z.sampling, -1); }},
       {"sampling", invalid, [&](perturb_noise& z) { out_of_range(z.sampling, 3); }},
       {"samples", invalid, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_ANTITHETIC; }},  // 5 of them
       {"first_sample", invalid, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_ANTITHETIC, z.samples = 4, z.first_sample = 1; }},
-      {"sampling", unsupported, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_LATIN; }},
+      {"first_sample", invalid, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_LATIN, z.first_sample = 1; }},
+      {"sampling", unsupported, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_LATIN, z.distribution = PERTURB_SUM_OF_GAMMA; }},
+      {"sampling", unsupported, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_LATIN, z.distribution = PERTURB_GIVEN; }},
+      {"sampling", unsupported, [](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_ANTITHETIC, z.distribution = PERTURB_GIVEN, z.samples = 4; }},
+      {"mode", unsupported, [](perturb_noise& z) { z.mode = PERTURB_MULTIPLICATIVE, z.distribution = PERTURB_SUM_OF_GAMMA; }},
+      {"mode", unsupported, [](perturb_noise& z) { z.mode = PERTURB_MULTIPLICATIVE, z.distribution = PERTURB_GIVEN; }},
+      {"noise.z:", invalid, [](perturb_noise& z) { z.distribution = PERTURB_GIVEN; }},
+      {"noise.z:", invalid, [&](perturb_noise& z) { z.z = some; }},
+      {"noise.z_score", invalid, [&](perturb_noise& z) { z.z_score = some; }},
+      {"noise.z:", invalid, [&](perturb_noise& z) { z.distribution = PERTURB_GIVEN, z.z = reinterpret_cast<const float*>(reinterpret_cast<uintptr_t>(some) + 2); }},
       {"baseline", invalid, [&](perturb_noise& z) { out_of_range(z.baseline, -1); }},
       {"baseline", invalid, [&](perturb_noise& z) { out_of_range(z.baseline, 3); }},
       {"epsilon", number, [](perturb_noise& z) { z.epsilon = -1; }},
@@ -121,6 +149,10 @@ TEST(contract, noise_fields) {
       {"first_row", invalid, [](perturb_noise& z) { z.first_row = INT64_MAX; }},
       {"sum_of_gamma", invalid, [](perturb_noise& z) { z.sum_of_gamma_k = 1; }},
       {"sum_of_gamma", invalid, [](perturb_noise& z) { z.sum_of_gamma_terms = -1; }},
+      {"sum_of_gamma_k", invalid, [](perturb_noise& z) { z.distribution = PERTURB_SUM_OF_GAMMA, z.sum_of_gamma_terms = 3; }},
+      {"sum_of_gamma_k", invalid, [](perturb_noise& z) { z.distribution = PERTURB_SUM_OF_GAMMA, z.sum_of_gamma_terms = 3, z.sum_of_gamma_k = 1048577; }},
+      {"sum_of_gamma_terms", invalid, [](perturb_noise& z) { z.distribution = PERTURB_SUM_OF_GAMMA, z.sum_of_gamma_k = 1; }},
+      {"sum_of_gamma_terms", invalid, [](perturb_noise& z) { z.distribution = PERTURB_SUM_OF_GAMMA, z.sum_of_gamma_k = 1, z.sum_of_gamma_terms = 1001; }},
   };
   for_every_call([&](prepared_request& p) {
     if (!p.valid.takes_noise()) return;
@@ -239,7 +271,7 @@ TEST(contract, non_finite_inputs) {
         }
         if (!*p.valid.extra_name()) continue;
         std::vector<float> extra = p.extra;
-        extra[at] = bad;
+        extra[at * extra.size() / theta.size()] = bad;
         r = p.valid;
         r.extra = extra.data();
         EXPECT_TRUE(refused(p, r, PERTURB_ERROR_NON_FINITE, p.valid.extra_name())) << bad << " at " << at;
@@ -251,15 +283,15 @@ TEST(contract, non_finite_inputs) {
 TEST(contract, overlap) {
   for_every_call([](prepared_request& p) {
     if (!p.valid.takes_oracle()) return;
-    const size_t inputs = p.theta.size();
     const auto names = p.valid.output_names();
     for (size_t o = 0; o < names.size(); ++o) {
       const size_t size = p.outputs[o].size();
-      std::vector<float> memory(size + inputs + size, 0.0f);
-      float* const middle = memory.data() + size;
       for (bool theta_or_extra : {true, false}) {
         if (!theta_or_extra && !*p.valid.extra_name()) continue;
         const std::vector<float>& values = theta_or_extra ? p.theta : p.extra;
+        const size_t inputs = values.size();
+        std::vector<float> memory(size + inputs + size, 0.0f);
+        float* const middle = memory.data() + size;
         request r = p.valid;
         (theta_or_extra ? r.theta : r.extra) = middle;
         for (float* output : {middle, middle - size + 1, middle + inputs - 1}) {
@@ -308,16 +340,12 @@ TEST(contract, overlapping_outputs_and_alignment) {
 TEST(contract, finite_results_at_the_edge_of_float) {
   const context_ptr context = make_context(1);
   for (entry_point entry : entry_points)
-    for (int which = 0; which < (resolves(entry) ? 4 : 5); ++which)
+    for (int which = 0; which < oracle_count; ++which)
       for (perturb_mode mode : {PERTURB_ADDITIVE, PERTURB_MULTIPLICATIVE})
         for (float size : {1e-44f, 1e-38f, 1e-30f, 1e30f, 1e37f, 3.4e38f})
           for (float epsilon : {1e-44f, 1e-38f, 1e-20f, 1.0f, 10.0f, 1e20f, 3e38f}) {
-            prepared_request p(context.get(), entry,
-                               which == 0   ? make_argmax(6)
-                               : which == 1 ? make_top_k(7, 3)
-                               : which == 2 ? make_rank(5)
-                               : which == 3 ? make_grid(small_grid())
-                                            : make_custom_argmax());
+            if (!offered(entry, family_of(which))) continue;
+            prepared_request p(context.get(), entry, make_kind(which));
             for (float& t : p.theta) t = (t - 4) / 5 * size;
             p.noise.epsilon = epsilon;
             p.noise.mode = mode;
@@ -389,6 +417,78 @@ TEST(contract, selection_oracles) {
     EXPECT_TRUE(creation_refused(rank([&](auto& r) { r.struct_size = size; }), PERTURB_ERROR_INVALID_STRUCT, "struct_size"));
 }
 
+TEST(contract, sort_oracles) {
+  const auto invalid = PERTURB_ERROR_INVALID_ARGUMENT;
+  for (int64_t n : {int64_t{0}, int64_t{-1}, int64_t{46341}, INT64_MIN, INT64_MAX})
+    EXPECT_TRUE(creation_refused([&](perturb_oracle** o) { return perturb_sort_create(n, 0, o); }, invalid, "n: ")) << n;
+  for (int32_t descending : {-1, 2})
+    EXPECT_TRUE(creation_refused([&](perturb_oracle** o) { return perturb_sort_create(4, descending, o); }, invalid, "descending"));
+  for (int64_t n : {int64_t{0}, int64_t{-1}, int64_t{1} << 31, INT64_MIN, INT64_MAX})
+    EXPECT_TRUE(creation_refused([&](perturb_oracle** o) { return perturb_ordered_top_k_create(n, 1, o); }, invalid, "n: ")) << n;
+  for (int64_t k : {int64_t{0}, int64_t{-1}, int64_t{6}, INT64_MAX, INT64_MIN})
+    EXPECT_TRUE(creation_refused([&](perturb_oracle** o) { return perturb_ordered_top_k_create(5, k, o); }, invalid, "k: ")) << k;
+  EXPECT_TRUE(creation_refused([&](perturb_oracle** o) { return perturb_ordered_top_k_create(1000000, 2148, o); }, invalid, "2147"));
+  EXPECT_EQ(perturb_sort_create(3, 0, nullptr), invalid);
+  EXPECT_EQ(perturb_ordered_top_k_create(3, 1, nullptr), invalid);
+  const oracle_ptr largest = make_sort(46340), wide = make_ordered_top_k(1000000, 2147);
+  EXPECT_EQ(perturb_oracle_input_size(largest.get()), 46340);
+  EXPECT_EQ(perturb_oracle_output_size(largest.get()), int64_t{46340} * 46340);
+  EXPECT_EQ(perturb_oracle_output_size(wide.get()), 2147000000);
+  count(5);
+}
+
+// y is a matrix: what needs <y, theta> is refused, and sorted values are of sorts alone.
+TEST(contract, sorts_have_no_value) {
+  const auto unsupported = PERTURB_ERROR_UNSUPPORTED;
+  const context_ptr context = make_context(1);
+  for (entry_point entry : {entry_point::fenchel_young, entry_point::lpgd, entry_point::imle, entry_point::spo_plus})
+    for (int which : {5, 6}) {
+      prepared_request p(context.get(), entry_point::vjp, make_kind(which));
+      request r = p.valid;
+      r.entry = entry;
+      EXPECT_TRUE(refused(p, r, unsupported, "<y, theta>"));
+      size_t bytes = 77;
+      EXPECT_EQ(perturb_workspace_size(context.get(), operation_of(entry), p.oracle.get(), &p.noise, 3, &bytes), unsupported);
+      EXPECT_EQ(bytes, 77u);
+    }
+  std::vector<float> value(3);
+  for (int which : {5, 6}) {
+    prepared_request solve(context.get(), entry_point::solve, make_kind(which)), mean(context.get(), entry_point::expectation, make_kind(which));
+    request r = solve.valid;
+    r.output[1] = value.data();
+    EXPECT_TRUE(refused(solve, r, unsupported, "value"));
+    r = mean.valid;
+    r.output[2] = value.data();
+    EXPECT_TRUE(refused(mean, r, unsupported, "value"));
+    r.output[2] = nullptr;
+    r.output[3] = value.data();
+    EXPECT_TRUE(refused(mean, r, unsupported, "value_std_error"));
+    // An accumulator's result too.
+    perturb_accumulator* made = nullptr;
+    require(perturb_accumulator_create(context.get(), PERTURB_OP_EXPECTATION, mean.oracle.get(), &mean.noise, 3, &made));
+    require(perturb_accumulator_add(made, 0, 4, mean.theta.data(), nullptr));
+    r.output[2] = value.data();
+    r.output[3] = nullptr;
+    mean.reset_outputs();
+    EXPECT_EQ(perturb_accumulator_result(made, mean.theta.data(), nullptr, r.output), unsupported);
+    for (const auto& values : mean.outputs) EXPECT_TRUE(untouched(values));
+    perturb_accumulator_destroy(made);
+    prepared_request sorted(context.get(), entry_point::sorted_values, make_kind(which));
+    sorted.noise.samples = 4;
+    sorted.noise.sampling = PERTURB_SAMPLING_ANTITHETIC;
+    EXPECT_TRUE(refused(sorted, sorted.valid, unsupported, "std_error"));
+    EXPECT_EQ(perturb_accumulator_create(context.get(), PERTURB_OP_SORTED_VALUES, sorted.oracle.get(), &sorted.noise, 3, &made), unsupported);
+    r = sorted.valid;
+    r.output[1] = nullptr;
+    EXPECT_EQ(r.call(), PERTURB_OK) << perturb_last_error();
+  }
+  for (entry_point entry : {entry_point::sorted_values, entry_point::sorted_values_vjp})
+    for (int which = 0; which < 5; ++which) {
+      prepared_request p(context.get(), entry, make_kind(which));
+      EXPECT_TRUE(refused(p, p.valid, unsupported, "perturb_sort_create"));
+    }
+}
+
 TEST(contract, grid_oracles) {
   const auto invalid = PERTURB_ERROR_INVALID_ARGUMENT;
   std::vector<uint8_t> passable(12, 1);
@@ -440,8 +540,6 @@ TEST(contract, grid_oracles) {
 
 TEST(contract, unsupported_features) {
   const auto unsupported = PERTURB_ERROR_UNSUPPORTED;
-  EXPECT_TRUE(creation_refused([](perturb_oracle** o) { return perturb_sort_create(4, 0, o); }, unsupported, "sort"));
-
   const context_ptr context = make_context(1);
   // Fenchel-Young needs value = <y, theta>.
   perturb_grid_path_options options = small_grid();
@@ -468,14 +566,14 @@ TEST(contract, unsupported_features) {
   count(10);
 }
 
-TEST(contract, custom_oracles_do_not_resolve) {
+TEST(contract, custom_oracles_have_no_prox_term) {
   const context_ptr context = make_context(1);
-  for (entry_point entry : {entry_point::lpgd, entry_point::imle, entry_point::spo_plus}) {
+  for (entry_point entry : {entry_point::lpgd, entry_point::imle}) {
     prepared_request p(context.get(), entry, make_custom_argmax());
-    EXPECT_TRUE(refused(p, p.valid, {PERTURB_ERROR_UNSUPPORTED}, {"caller's"}));
-    size_t bytes = 77;
-    EXPECT_EQ(perturb_workspace_size(context.get(), operation_of(entry), p.oracle.get(), &p.noise, 3, &bytes), PERTURB_ERROR_UNSUPPORTED);
-    EXPECT_EQ(bytes, 77u);
+    EXPECT_TRUE(accepted(p));
+    request near = p.valid;
+    near.lpgd.rho = 0.5f;
+    EXPECT_TRUE(refused(p, near, {PERTURB_ERROR_UNSUPPORTED}, {"rho"}));
   }
 }
 
@@ -583,7 +681,7 @@ TEST(contract, workspace_size_arguments) {
   const auto invalid = PERTURB_ERROR_INVALID_ARGUMENT;
   EXPECT_TRUE(refused_size(nullptr, PERTURB_OP_VJP, oracle.get(), &noise, 1, true, invalid, "context"));
   EXPECT_TRUE(refused_size(context.get(), -1, oracle.get(), &noise, 1, true, invalid, "operation"));
-  EXPECT_TRUE(refused_size(context.get(), 10, oracle.get(), &noise, 1, true, invalid, "operation"));
+  EXPECT_TRUE(refused_size(context.get(), 17, oracle.get(), &noise, 1, true, invalid, "operation"));
   EXPECT_TRUE(refused_size(context.get(), PERTURB_OP_VJP, nullptr, &noise, 1, true, invalid, "oracle"));
   EXPECT_TRUE(refused_size(context.get(), PERTURB_OP_VJP, oracle.get(), nullptr, 1, true, invalid, "noise"));
   EXPECT_TRUE(refused_size(context.get(), PERTURB_OP_VJP, oracle.get(), &noise, -1, true, invalid, "batch"));

@@ -74,10 +74,17 @@ std::vector<oracle_ptr> some_oracles() {
   all.push_back(make_rank(600));
   all.push_back(make_grid(small_grid()));
   all.push_back(make_custom_argmax());
+  all.push_back(make_sort(9));
+  all.push_back(make_ordered_top_k(600, 4));
   return all;
 }
-// The last is a solver of the caller's, for which LPGD and its family are not offered.
-constexpr size_t oracles_of(entry_point entry) { return resolves(entry) ? 6 : 7; }
+// Which of them a call is offered for.
+std::vector<size_t> oracles_of(entry_point entry) {
+  std::vector<size_t> which;
+  for (size_t i = 0; i < 9; ++i)
+    if (offered(entry, i < 6 ? oracle_family::built_in : i == 6 ? oracle_family::custom : oracle_family::sort)) which.push_back(i);
+  return which;
+}
 oracle_ptr one_of(size_t which) {
   std::vector<oracle_ptr> all = some_oracles();
   return std::move(all[which]);
@@ -88,7 +95,7 @@ TEST(memory, everything_comes_back) {
   {
     const context_ptr context = make_context(3, watch.hooks());
     for (entry_point entry : entry_points)
-      for (size_t which = 0; which < oracles_of(entry); ++which) {
+      for (size_t which : oracles_of(entry)) {
         prepared_request p(context.get(), entry, one_of(which), 9);
         EXPECT_TRUE(accepted(p));
       }
@@ -104,7 +111,7 @@ TEST(memory, calls_keep_nothing) {
   for (int round = 0; round < 3; ++round) {
     const size_t before = watch.live_bytes;
     for (entry_point entry : entry_points) {
-      prepared_request p(context.get(), entry, make_rank(100), 9);
+      prepared_request p(context.get(), entry, of_sorts(entry) ? make_sort(100) : make_rank(100), 9);
       EXPECT_TRUE(accepted(p));
       if (round > 0) {
         EXPECT_EQ(watch.live_bytes, before) << entry_names[static_cast<int>(entry)];
@@ -140,7 +147,7 @@ TEST(memory, context_creation_with_a_failing_allocator) {
 
 TEST(memory, calls_with_a_failing_allocator) {
   for (entry_point entry : entry_points)
-    for (size_t which = 0; which < oracles_of(entry); ++which) {
+    for (size_t which : oracles_of(entry)) {
       watching_allocator watch;
       context_ptr context = make_context(2, watch.hooks());
       prepared_request p(context.get(), entry, one_of(which), 5);
@@ -170,7 +177,7 @@ TEST(memory, workspace_of_exactly_the_size) {
   const context_ptr context = make_context(2);
   for (entry_point entry : entry_points) {
     if (entry == entry_point::noise_fill) continue;
-    for (size_t which = 0; which < oracles_of(entry); ++which) {
+    for (size_t which : oracles_of(entry)) {
       prepared_request p(context.get(), entry, one_of(which), 5);
       size_t bytes = 0;
       require(perturb_workspace_size(context.get(), operation_of(entry), p.oracle.get(), p.valid.takes_noise() ? &p.noise : nullptr, 5,
@@ -195,7 +202,7 @@ TEST(memory, no_allocation_with_a_workspace) {
   std::vector<unsigned char> memory(size_t{64} << 20);
   require(perturb_context_set_workspace(context.get(), memory.data(), memory.size()));
   for (entry_point entry : entry_points)
-    for (size_t which = 0; which < oracles_of(entry); ++which) {
+    for (size_t which : oracles_of(entry)) {
       prepared_request p(context.get(), entry, one_of(which), 5);
       const request call = p.valid;
       for (int round = 0; round < 2; ++round) {
@@ -214,10 +221,13 @@ TEST(memory, no_allocation_with_a_workspace) {
 TEST(memory, no_allocation_in_any_case) {
   const context_ptr context = make_context(2), plain = make_context(1);
   std::vector<unsigned char> memory(size_t{256} << 20);
-  for (const test_case& c : cases()) {
+  std::vector<test_case> all = cases();
+  for (const test_case& c : noise_cases())
+    if (c.has_score()) all.push_back(c);
+  for (const test_case& c : all) {
     const prepared_case p(plain.get(), c);
     const perturb_noise noise = make_noise(p.c, p.factors);
-    std::vector<float> y(c.batch * c.n), gradient(c.batch * c.n);
+    std::vector<float> y(c.batch * c.m()), gradient(c.batch * c.n);
     require(perturb_context_set_workspace(context.get(), memory.data(), memory.size()));
     const int64_t before = news.load();
     const perturb_status first =

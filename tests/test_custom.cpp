@@ -16,11 +16,14 @@ bool same_order_as_floats(const test_case& c) {
   return c.oracle != oracle_kind::rank || c.n > 512 || c.mode == PERTURB_MULTIPLICATIVE || c.epsilon == 0;
 }
 
+double p_theta(const prepared_case& p, int64_t b, int64_t i) { return p.theta[b * p.c.n + i]; }
+
 // Solutions are the built-in oracle's to the bit, so the scores were; and with them the results that are made of counts.
 TEST(custom, twins_of_built_in_oracles) {
   const context_ptr context = make_context(2);
-  for (const test_case& c : cases()) {
-    if (c.is_grid() || !same_order_as_floats(c)) continue;
+  for (test_case c : cases()) {
+    if (c.is_grid() || c.is_sort() || !same_order_as_floats(c)) continue;
+    c.prox = false;
     SCOPED_TRACE(c.name);
     watched_solver solver(c.n, c.n, twin_of(c));
     prepared_case built_in(context.get(), c), twin(context.get(), c);
@@ -39,6 +42,18 @@ TEST(custom, twins_of_built_in_oracles) {
     if (c.mode == PERTURB_ADDITIVE && !c.descending) {
       EXPECT_TRUE(
           same_bits(part(rows(built_in, PERTURB_OP_FENCHEL_YOUNG), n + 2, 1, n), part(rows(twin, PERTURB_OP_FENCHEL_YOUNG), n + 2, 1, n)));
+    }
+    if (c.descending) continue;  // their loss is negated, a custom oracle's is not
+    for (perturb_operation operation : {PERTURB_OP_LPGD, PERTURB_OP_IMLE})
+      EXPECT_TRUE(same_bits(rows(built_in, operation), rows(twin, operation)));
+    const std::vector<float> spo = rows(built_in, PERTURB_OP_SPO_PLUS), spo_twin = rows(twin, PERTURB_OP_SPO_PLUS);
+    EXPECT_TRUE(same_bits(part(spo, n + 1, 1, n), part(spo_twin, n + 1, 1, n)));
+    for (int64_t b = 0; b < c.batch; ++b) {  // of each term 2^-60 of the largest, or 2^-53
+      double scale = 0;
+      for (int64_t i = 0; i < n; ++i)
+        scale += std::abs(0.5 * spo[b * (n + 1) + 1 + i] *
+                          (2.0 * p_theta(built_in, b, i) - static_cast<double>(built_in.theta_true[b * n + i])));
+      EXPECT_TRUE(near(spo[b * (n + 1)], spo_twin[b * (n + 1)], 1e-6 * scale));
     }
   }
 }
@@ -81,7 +96,7 @@ void compare_with_formulas(perturb_context* context, const prepared_case& p) {
 TEST(custom, estimators_agree_with_formulas) {
   const context_ptr context = make_context(2);
   for (test_case c : cases()) {
-    if (c.is_grid() || c.n > 40 || c.descending) continue;
+    if (c.is_grid() || c.is_sort() || c.n > 40 || c.descending) continue;
     for (int64_t samples : {1, 2, 64, 129, 300}) {  // within a chunk of 128, and in several
       if (c.first_sample + samples > int64_t{1} << 32 || (c.sampling == PERTURB_SAMPLING_ANTITHETIC && samples % 2)) continue;
       c.samples = samples;
@@ -99,6 +114,7 @@ TEST(custom, minimizing_mirrors_maximizing) {
   const context_ptr context = make_context(2);
   for (test_case c : cases()) {
     if (c.oracle != oracle_kind::argmax || c.n > 200) continue;
+    c.prox = false;
     SCOPED_TRACE(c.name);
     const one_solver highest = twin_of(c);
     const int64_t n = c.n;
@@ -114,6 +130,7 @@ TEST(custom, minimizing_mirrors_maximizing) {
     scores.oracle = maximizer.oracle();
     costs.oracle = minimizer.oracle();
     for (float& t : costs.theta) t = -t;
+    for (float& t : costs.theta_true) t = -t;
     // By operation the outputs of a row: how many keep their sign, change it, keep it, change it ...
     struct layout {
       perturb_operation operation;
@@ -124,7 +141,8 @@ TEST(custom, minimizing_mirrors_maximizing) {
          {layout{PERTURB_OP_SOLVE, n, 1, 0, 0}, layout{PERTURB_OP_SAMPLE, c.samples * n, 0, 0, 0},
           c.has_std_errors() ? layout{PERTURB_OP_EXPECTATION, 2 * n, 1, 1, 0} : layout{PERTURB_OP_EXPECTATION, n, 1, 0, 0},
           layout{PERTURB_OP_VJP, 0, n, 0, 0}, layout{PERTURB_OP_JVP, 0, n, 0, 0}, layout{PERTURB_OP_JACOBIAN, 0, n * n, 0, 0},
-          layout{PERTURB_OP_FENCHEL_YOUNG, 1, n, 1, 0}}) {
+          layout{PERTURB_OP_FENCHEL_YOUNG, 1, n, 1, 0}, layout{PERTURB_OP_LPGD, 0, n, 0, 0}, layout{PERTURB_OP_IMLE, 0, n, 0, 0},
+          layout{PERTURB_OP_SPO_PLUS, 1, n, 0, 0}}) {
       const std::vector<float> up = run_all(context.get(), scores, l.operation), down = run_all(context.get(), costs, l.operation);
       const int64_t width = l.kept + l.changed + l.kept_after + l.changed_after;
       ASSERT_EQ(up.size(), down.size());
@@ -217,6 +235,9 @@ TEST(custom, no_value_where_m_is_not_n) {
                       "value_std_error"));
   EXPECT_TRUE(refuses(perturb_fenchel_young(context.get(), oracle.get(), &noise, 1, theta.data(), theta.data(), nullptr, y.data(), nullptr),
                       "Fenchel-Young"));
+  EXPECT_TRUE(refuses(perturb_lpgd(context.get(), oracle.get(), nullptr, 1, theta.data(), theta.data(), y.data()), "LPGD"));
+  EXPECT_TRUE(refuses(perturb_imle(context.get(), oracle.get(), &noise, nullptr, 1, theta.data(), theta.data(), y.data()), "I-MLE"));
+  EXPECT_TRUE(refuses(perturb_spo_plus(context.get(), oracle.get(), 1, theta.data(), theta.data(), value.data(), y.data()), "SPO+"));
   size_t bytes = 5;
   EXPECT_TRUE(refuses(perturb_workspace_size(context.get(), PERTURB_OP_FENCHEL_YOUNG, oracle.get(), &noise, 1, &bytes), "Fenchel-Young"));
   EXPECT_EQ(bytes, 5u);
@@ -367,6 +388,107 @@ TEST(custom, knapsack_against_all_subsets) {
     }
     compare_with_formulas(context.get(), p);
   }
+}
+
+// LPGD by minimising over all subsets at each input, in double; costs are minus the values.
+TEST(custom, knapsack_resolved_against_all_subsets) {
+  const context_ptr context = make_context(2);
+  const auto best = [](const std::vector<double>& value) {
+    std::vector<double> y(knapsack_items);
+    double most = -1;
+    for (int subset = 0; subset < 1 << knapsack_items; ++subset) {
+      double total = 0;
+      int heavy = 0;
+      for (int i = 0; i < knapsack_items; ++i)
+        if (subset >> i & 1) total += value[i], heavy += weights[i];
+      if (heavy > capacity || total <= most) continue;
+      most = total;
+      for (int i = 0; i < knapsack_items; ++i) y[i] = subset >> i & 1;
+    }
+    return y;
+  };
+  test_case c;
+  c.n = knapsack_items;
+  c.batch = 20;
+  watched_solver solver(c.n, c.n, solve_knapsack);
+  prepared_case p(context.get(), c);
+  for (float& t : p.theta) t = 0.5f + std::abs(t);  // worth taking
+  const oracle_ptr oracle = solver.oracle();
+  std::vector<float> gradient(c.batch * c.n), loss(c.batch);
+  int moved = 0;
+  for (perturb_side side : {PERTURB_SIDE_LOWER, PERTURB_SIDE_UPPER, PERTURB_SIDE_AVERAGE})
+    for (float tau : {0.1f, 1.0f, 7.0f})
+      for (int32_t relative : {0, 1}) {
+        const perturb_lpgd_options options = {sizeof options, tau, 0, side, relative};
+        require(perturb_lpgd(context.get(), oracle.get(), &options, c.batch, p.theta.data(), p.cotangent.data(), gradient.data()));
+        for (int64_t b = 0; b < c.batch; ++b) {
+          const float *theta = p.theta.data() + b * c.n, *g = p.cotangent.data() + b * c.n;
+          double norms[2] = {};
+          for (int i = 0; i < c.n; ++i) norms[0] += theta[i] * static_cast<double>(theta[i]), norms[1] += g[i] * static_cast<double>(g[i]);
+          const double step = relative ? tau * std::sqrt(norms[0] / norms[1]) : tau;
+          const auto at = [&](double sign) {
+            std::vector<double> value(c.n);
+            for (int i = 0; i < c.n; ++i) value[i] = theta[i] + sign * step * g[i];
+            return best(value);
+          };
+          const std::vector<double> high = at(side == PERTURB_SIDE_LOWER ? 0 : 1), low = at(side == PERTURB_SIDE_UPPER ? 0 : -1);
+          for (int i = 0; i < c.n; ++i) {
+            const double expected = (high[i] - low[i]) / (side == PERTURB_SIDE_AVERAGE ? 2 * step : step);
+            moved += expected != 0;
+            EXPECT_TRUE(near(expected, gradient[b * c.n + i], 1e-6 * std::abs(expected)))
+                << "side " << side << " tau " << tau << " row " << b << " item " << i;
+          }
+        }
+      }
+  EXPECT_GT(moved, 500);
+  // SPO+ is 2 (y(2 theta - truth) - y(truth)) in theta, and <y(2 theta - truth) - y(truth), 2 theta - truth>.
+  std::vector<float> truth = p.theta_true;
+  for (float& t : truth) t = 0.5f + std::abs(t);
+  require(perturb_spo_plus(context.get(), oracle.get(), c.batch, p.theta.data(), truth.data(), loss.data(), gradient.data()));
+  for (int64_t b = 0; b < c.batch; ++b) {
+    std::vector<double> reflected(c.n), actual(c.n);
+    for (int i = 0; i < c.n; ++i) actual[i] = truth[b * c.n + i], reflected[i] = 2.0 * p.theta[b * c.n + i] - actual[i];
+    const std::vector<double> first = best(reflected), second = best(actual);
+    double expected = 0;
+    for (int i = 0; i < c.n; ++i) {
+      expected += (first[i] - second[i]) * reflected[i];
+      EXPECT_EQ(gradient[b * c.n + i], 2 * (first[i] - second[i]));
+    }
+    EXPECT_TRUE(near(expected, loss[b], 1e-5 * (1 + expected)));
+    EXPECT_GE(loss[b], 0.0f);
+  }
+}
+
+// I-MLE of any y: the mean over samples of the differences of what perturb_sample gives at the two inputs.
+TEST(custom, imle_is_a_difference_of_samples) {
+  const context_ptr context = make_context(2);
+  for (int64_t samples : {1, 128, 300})
+    for (perturb_side side : {PERTURB_SIDE_LOWER, PERTURB_SIDE_UPPER, PERTURB_SIDE_AVERAGE}) {
+      const test_case c = shape(6, 3, samples);
+      watched_solver solver(c.n, c.n, smooth_solver(c.n, c.n));
+      prepared_case p(context.get(), c);
+      p.oracle = solver.oracle();
+      const perturb_noise noise = make_noise(c, p.factors);
+      const perturb_lpgd_options options = {sizeof options, 0.7f, 0, side, 0};
+      const auto sampled = [&](float step) {
+        std::vector<float> theta = p.theta, y(c.batch * samples * c.n);
+        for (size_t i = 0; i < theta.size(); ++i) theta[i] = step == 0 ? theta[i] : std::fmaf(step, p.cotangent[i], theta[i]);
+        require(perturb_sample(context.get(), p.oracle.get(), &noise, c.batch, theta.data(), y.data()));
+        return y;
+      };
+      const std::vector<float> high = sampled(side == PERTURB_SIDE_LOWER ? 0 : 0.7f), low = sampled(side == PERTURB_SIDE_UPPER ? 0 : -0.7f);
+      std::vector<double> expected(c.batch * c.n), scale(c.batch * c.n);
+      for (int64_t at = 0; at < static_cast<int64_t>(high.size()); ++at) {
+        const int64_t entry = at / c.n / samples * c.n + at % c.n;
+        const double term =
+            (static_cast<double>(high[at]) - low[at]) / static_cast<double>(samples) / (side == PERTURB_SIDE_AVERAGE ? 1.4f : 0.7f);
+        expected[entry] += term;
+        scale[entry] += 1e-6 * std::abs(term);
+      }
+      std::vector<float> gradient(c.batch * c.n);
+      require(perturb_imle(context.get(), p.oracle.get(), &noise, &options, c.batch, p.theta.data(), p.cotangent.data(), gradient.data()));
+      EXPECT_TRUE(all_near(expected, gradient, scale)) << "side " << side << " samples " << samples;
+    }
 }
 
 // The estimate is of the derivative of the expectation: normal noise, a difference of means over common random numbers.

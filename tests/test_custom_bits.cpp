@@ -16,6 +16,9 @@ std::vector<test_case> shapes() {
   return {shape(6, 1, 1),   shape(6, 1, 1000), shape(6, 3, 300), shape(6, 40, 5),    shape(6, 201, 1),
           shape(6, 9, 200), shape(6, 5, 128),  shape(6, 5, 129), shape(3000, 2, 130)};
 }
+bool takes_noise(perturb_operation operation) {
+  return operation != PERTURB_OP_SOLVE && operation != PERTURB_OP_LPGD && operation != PERTURB_OP_SPO_PLUS;
+}
 bool runs(const test_case& c, perturb_operation operation) { return operation != PERTURB_OP_JACOBIAN || c.n < 100; }
 
 TEST(custom_bits, threads_instruction_sets_and_thread_safety) {
@@ -164,14 +167,15 @@ TEST(custom_calls, every_problem_once_at_most_128_at_a_time) {
         if (!runs(c, operation)) continue;
         solver.forget();
         run_all(context.get(), p, operation);
-        EXPECT_EQ(solver.problems, operation == PERTURB_OP_SOLVE ? c.batch : c.batch * c.samples) << operation_names[operation];
+        const int64_t samples = takes_noise(operation) ? c.samples : 1, inputs = operation >= PERTURB_OP_LPGD ? 2 : 1;
+        EXPECT_EQ(solver.problems, inputs * c.batch * samples) << operation_names[operation];
         EXPECT_LE(solver.largest, 128);
         EXPECT_LE(solver.most_at_once, threads);
         EXPECT_FALSE(solver.bad_arguments);
         count(4);
         if (c.n > 100 || threads > 1) continue;  // fewer at a time: for scratch that stays in cache, for work for every thread
-        const int64_t samples = operation == PERTURB_OP_SOLVE ? 1 : c.samples, rows = std::max<int64_t>(1, 128 / samples);
-        EXPECT_EQ(solver.calls, samples > 128 ? c.batch * ((samples + 127) / 128) : (c.batch + rows - 1) / rows)
+        const int64_t rows = std::max<int64_t>(1, 128 / samples);
+        EXPECT_EQ(solver.calls, inputs * (samples > 128 ? c.batch * ((samples + 127) / 128) : (c.batch + rows - 1) / rows))
             << operation_names[operation];
         count();
       }

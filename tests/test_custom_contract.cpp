@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstddef>
+#include <utility>
 
 #include "allocator.h"
 #include "compare.h"
@@ -19,7 +21,9 @@ struct outputs {
 perturb_status call_with_canaries(perturb_context* context, const prepared_case& p, perturb_operation operation, outputs& out) {
   const int64_t n = p.c.n, B = p.c.batch, M = p.c.samples;
   const perturb_noise noise = make_noise(p.c, p.factors);
-  const int64_t widths[][4] = {{n, 1, 0, 0}, {M * n, 0, 0, 0}, {n, n, 1, 1}, {n, 0, 0, 0}, {n, 0, 0, 0}, {n * n, 0, 0, 0}, {1, n, 1, 0}};
+  const int64_t widths[][4] = {{n, 1, 0, 0},     {M * n, 0, 0, 0}, {n, n, 1, 1}, {n, 0, 0, 0}, {n, 0, 0, 0},
+                               {n * n, 0, 0, 0}, {1, n, 1, 0},     {n, 0, 0, 0}, {n, 0, 0, 0}, {1, n, 0, 0}};
+  const perturb_lpgd_options lpgd = make_lpgd(p.c, operation);
   float* o[4];
   for (int i = 0; i < 4; ++i) {
     out.all[i].assign(B * widths[operation][i], 0.0f);
@@ -41,6 +45,12 @@ perturb_status call_with_canaries(perturb_context* context, const prepared_case&
       return perturb_jvp(context, oracle, &noise, B, theta, u, o[0]);
     case PERTURB_OP_JACOBIAN:
       return perturb_jacobian(context, oracle, &noise, B, theta, o[0]);
+    case PERTURB_OP_LPGD:
+      return perturb_lpgd(context, oracle, &lpgd, B, theta, g, o[0]);
+    case PERTURB_OP_IMLE:
+      return perturb_imle(context, oracle, &noise, &lpgd, B, theta, g, o[0]);
+    case PERTURB_OP_SPO_PLUS:
+      return perturb_spo_plus(context, oracle, B, theta, p.theta_true.data(), o[0], o[1]);
     default:
       return perturb_fenchel_young(context, oracle, &noise, B, theta, t, o[0], o[1], o[2]);
   }
@@ -73,7 +83,10 @@ struct marked_rows {
   marked_rows(perturb_context* context, int64_t batch, int64_t samples)
       : solver(4, 4, [](const float* theta, float* y) { std::copy(theta, theta + 4, y); }), p(context, shape(4, batch, samples)) {
     p.factors = {0, 1, 1, 1};
-    for (int64_t b = 0; b < batch; ++b) p.theta[b * 4] = static_cast<float>(10 * b);
+    for (int64_t b = 0; b < batch; ++b) {
+      p.theta[b * 4] = p.theta_true[b * 4] = static_cast<float>(10 * b);
+      p.cotangent[b * 4] = 0;
+    }
     p.oracle = solver.oracle();
   }
   static int64_t row(const float* theta) { return static_cast<int64_t>(theta[0]) / 10; }
@@ -177,6 +190,41 @@ TEST(custom_failures, the_first_row_wins) {
   }
 }
 
+// LPGD and its family: either solve may fail, and the sentence says which; of two failures in a row the first input's.
+TEST(custom_failures, of_either_solve) {
+  for (int threads : {1, 3}) {
+    const context_ptr context = make_context(threads);
+    marked_rows marked(context.get(), 5, 20);
+    perturb_lpgd_options options = PERTURB_LPGD_OPTIONS_INIT;
+    options.side = PERTURB_SIDE_AVERAGE;
+    std::vector<float> gradient(20);
+    for (int64_t b = 0; b < 5; ++b) {  // item 1 tells the inputs apart
+      marked.p.theta[b * 4 + 1] = 0;
+      marked.p.cotangent[b * 4 + 1] = 5;
+    }
+    for (int first : {0, 1, 2}) {  // rows 2 and 3 fail: row 3 at one input, row 2 at the other, or both at both
+      marked.solver.instead = [&](int64_t problems, const float* theta, float* y) {
+        std::copy(theta, theta + 4 * problems, y);
+        for (int64_t k = 0; k < problems; ++k) {
+          const int64_t row = marked_rows::row(theta + 4 * k);
+          const bool toward = theta[4 * k + 1] < 0;
+          if (first == 2 ? row == 2 || row == 3 : (row == 3 && toward == (first == 0)) || (row == 2 && toward == (first == 1)))
+            y[4 * k + 2] = std::numeric_limits<float>::infinity();
+        }
+        return 0;
+      };
+      fill_canary(gradient);
+      EXPECT_EQ(perturb_lpgd(context.get(), marked.p.oracle.get(), &options, 5, marked.p.theta.data(), marked.p.cotangent.data(),
+                             gradient.data()),
+                PERTURB_ERROR_CALLBACK);
+      const std::string error = perturb_last_error(), input = first == 1 ? "less loss" : "more loss";
+      EXPECT_NE(error.find("y[2] of row 2 of theta shifted to " + input), std::string::npos) << error;
+      EXPECT_TRUE(untouched(gradient));
+      count(2);
+    }
+  }
+}
+
 // Nothing is solved for long after a failure: at most what the other threads had begun.
 TEST(custom_failures, stop_early) {
   for (int threads : {1, 4}) {
@@ -218,8 +266,11 @@ TEST(custom_create, options) {
   }
   for (int sense : {-1, 2}) EXPECT_TRUE(create([&](auto& o) { o.sense = static_cast<perturb_sense>(sense); }, invalid, "options.sense"));
   EXPECT_TRUE(create([](auto& o) { o.solve = nullptr; }, invalid, "options.solve"));
+  EXPECT_TRUE(create([](auto& o) { o.enqueue = std::exchange(o.solve, nullptr); }, PERTURB_OK, ""));
+  EXPECT_TRUE(create([](auto& o) { o.struct_size = offsetof(perturb_custom_options, enqueue); }, PERTURB_OK, ""));  // the first headers'
   for (int32_t flag : {-1, 2}) EXPECT_TRUE(create([&](auto& o) { o.thread_safe = flag; }, invalid, "options.thread_safe"));
-  for (uint32_t size : {uint32_t{0}, uint32_t{sizeof(perturb_custom_options)} - 1, uint32_t{sizeof(perturb_custom_options)} + 8})
+  constexpr uint32_t size_now = sizeof(perturb_custom_options), size_then = offsetof(perturb_custom_options, enqueue);
+  for (uint32_t size : {0u, size_then - 8, size_then + 4, size_now - 1, size_now + 8})
     EXPECT_TRUE(create([&](auto& o) { o.struct_size = size; }, PERTURB_ERROR_INVALID_STRUCT, "struct_size"));
   perturb_oracle* oracle = nullptr;
   EXPECT_EQ(perturb_custom_create(nullptr, &oracle), invalid);
@@ -229,6 +280,22 @@ TEST(custom_create, options) {
   EXPECT_EQ(perturb_oracle_input_size(made.get()), 3);
   EXPECT_EQ(perturb_oracle_output_size(made.get()), 3);
   count(4);
+}
+
+// A solver for device memory alone is refused on a CPU context, whatever the call.
+TEST(custom_create, a_solver_for_the_other_backend) {
+  const context_ptr context = make_context(1);
+  perturb_custom_options options = PERTURB_CUSTOM_OPTIONS_INIT;
+  options.n = options.m = 6;
+  options.enqueue = [](int64_t, const float*, float*, void*, void*) -> int32_t { return 0; };
+  prepared_case p(context.get(), shape(6, 2, 10));
+  p.oracle = make_custom(options);
+  for (perturb_operation operation : custom_operations) {
+    outputs out;
+    EXPECT_EQ(call_with_canaries(context.get(), p, operation, out), PERTURB_ERROR_UNSUPPORTED);
+    EXPECT_NE(std::string(perturb_last_error()).find("options.solve"), std::string::npos) << perturb_last_error();
+    count(2);
+  }
 }
 
 // A failing solver gives the scratch back.

@@ -15,9 +15,11 @@ int main() {
   const perturb_grid_path_options grid = PERTURB_GRID_PATH_OPTIONS_INIT;
   const perturb_custom_options custom = PERTURB_CUSTOM_OPTIONS_INIT;
   const perturb_lpgd_options lpgd = PERTURB_LPGD_OPTIONS_INIT;
+  const perturb_adaptive_options adaptive = PERTURB_ADAPTIVE_OPTIONS_INIT;
+  const perturb_cost_options cost = PERTURB_COST_OPTIONS_INIT;
   const bool fine = noise.struct_size == sizeof noise && context.struct_size == sizeof context && rank.struct_size == sizeof rank &&
-                    grid.struct_size == sizeof grid && custom.struct_size == sizeof custom && lpgd.struct_size == sizeof lpgd &&
-                    perturb_version() == PERTURB_VERSION && perturb_last_error() != nullptr;
-  std::printf("checks: 8\n");
+                    grid.struct_size == sizeof grid && custom.struct_size == sizeof custom && lpgd.struct_size == sizeof lpgd && adaptive.struct_size == sizeof adaptive &&
+                    cost.struct_size == sizeof cost && perturb_version() == PERTURB_VERSION && perturb_last_error() != nullptr;
+  std::printf("checks: 9\n");
   return fine ? 0 : 1;
 }

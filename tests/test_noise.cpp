@@ -69,6 +69,8 @@ void with(distribution d, F&& f) {
     case distribution::gumbel: return f(std::integral_constant<distribution, distribution::gumbel>{});
     case distribution::logistic: return f(std::integral_constant<distribution, distribution::logistic>{});
     case distribution::laplace: return f(std::integral_constant<distribution, distribution::laplace>{});
+    case distribution::sum_of_gamma:
+    case distribution::given: break;  // not made of words: test_noise_kinds.cpp
   }
 }
 
@@ -181,6 +183,42 @@ TEST(vectors, noise_of_indices_on_every_instruction_set) {
       std::vector<float> z(item + 1);
       test::require(perturb_noise_fill(context.get(), &noise, 1, item + 1, z.data()));
       EXPECT_EQ(std::bit_cast<uint32_t>(z[item]), hex(f[5])) << isa << " line " << r + 1;
+      count();
+    }
+  }
+}
+
+// Latin samples and sums of gammas.
+TEST(vectors, kinds_of_noise_on_every_instruction_set) {
+  const auto rows = read_csv("kind_vectors.csv");
+  ASSERT_GT(rows.size(), 1000u);
+  for (const char* isa : isas) {
+    const test::context_ptr context = context_on(isa);
+    if (!context) continue;
+    constexpr int64_t n = 22;
+    std::vector<std::string> filled;  // what z holds: lines of one fill follow each other
+    std::vector<float> z;
+    for (size_t r = 1; r < rows.size(); ++r) {
+      const auto& f = rows[r];
+      const bool gamma = f[0] == "sum_of_gamma";
+      const int64_t sample = std::stoll(f[6]), item = std::stoll(f[7]);
+      ASSERT_LT(item, n);
+      perturb_noise noise = PERTURB_NOISE_INIT;
+      noise.distribution = gamma ? PERTURB_SUM_OF_GAMMA : (perturb_distribution)distributions.at(f[0].substr(6));
+      noise.sampling = gamma ? PERTURB_SAMPLING_IID : PERTURB_SAMPLING_LATIN;
+      noise.sum_of_gamma_k = std::stoi(f[1]);
+      noise.sum_of_gamma_terms = std::stoi(f[2]);
+      noise.samples = std::stoll(f[3]);
+      noise.seed = std::stoull(f[4]);
+      noise.first_row = std::stoll(f[5]);
+      noise.first_sample = gamma ? sample : 0;
+      const std::vector<std::string> wanted(f.begin(), f.begin() + (gamma ? 7 : 6));
+      if (wanted != filled) {
+        z.resize(noise.samples * n);
+        test::require(perturb_noise_fill(context.get(), &noise, 1, n, z.data()));
+        filled = wanted;
+      }
+      EXPECT_EQ(std::bit_cast<uint32_t>(z[(gamma ? 0 : sample) * n + item]), hex(f[8])) << isa << " line " << r + 1;
       count();
     }
   }

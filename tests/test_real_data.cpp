@@ -87,6 +87,61 @@ void run_scenarios(const std::string& folder) {
   EXPECT_GT(ran.load(), 0);
 }
 
+// From one start to the goals of many scenarios at once: the path to the nearest of them, cell by cell, and from all of those back to it.
+TEST(movingai, sets_of_goals) {
+  const std::filesystem::path directory = data_directory() / "movingai" / "dao";
+  SKIP_WITHOUT(directory);
+  const context_ptr context = make_context(1);
+  int maps = 0;
+  for (const auto& file : std::filesystem::directory_iterator(directory)) {
+    if (file.path().extension() != ".map") continue;
+    ++maps;
+    const octile_map map = read_octile_map(file.path());
+    const std::vector<scenario> scenarios = read_scenarios(file.path().string() + ".scen", map);
+    const std::vector<float> theta(map.passable.size(), 1.0f);
+    perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
+    options.height = map.height;
+    options.width = map.width;
+    options.connectivity = PERTURB_CONNECT_8_NO_CORNER_CUTTING;
+    options.diagonal_factor = 1.41421356f;
+    options.count_source = 0;
+    options.passable = map.passable.data();
+    options.source = scenarios.back().source;
+    const auto solve = [&](std::vector<float>& y) {
+      const oracle_ptr oracle = make_grid(options);
+      float value = 0;
+      y.resize(theta.size());
+      require(perturb_solve(context.get(), oracle.get(), 1, theta.data(), y.data(), &value));
+      return value;
+    };
+    std::vector<int64_t> goals;
+    std::vector<float> nearest, path;
+    float least = 0;
+    int64_t best = 0;
+    for (size_t i = 0; i < scenarios.size(); i += scenarios.size() / 12) {
+      options.target = scenarios[i].target;
+      const float value = solve(path);
+      if (goals.empty() || value < least || (value == least && options.target < best)) {
+        nearest = path;
+        least = value;
+        best = options.target;
+      }
+      goals.push_back(scenarios[i].target);
+    }
+    options.target_count = static_cast<int64_t>(goals.size());
+    options.targets = goals.data();
+    EXPECT_EQ(solve(path), least) << file.path();
+    EXPECT_TRUE(same_bits(nearest, path)) << file.path();
+    // Uniform costs: a path's length is that of its reverse.
+    options.target = options.source;
+    std::swap(options.source_count, options.target_count);
+    std::swap(options.sources, options.targets);
+    EXPECT_TRUE(near(least, solve(path), 2e-5 * least)) << file.path();
+    count();
+  }
+  EXPECT_GT(maps, 0);
+}
+
 TEST(movingai, da2) { run_scenarios("da2"); }
 TEST(movingai, dao) { run_scenarios("dao"); }
 TEST(movingai, mapf) { run_scenarios("mapf"); }

@@ -29,6 +29,10 @@ std::vector<test_case> small_cases() {
     uncounted.count_source = 0;
     uncounted.wall = turn % 2 ? walls::random_nan : walls::none;
     list.add(uncounted, "uncounted");
+    test_case sets = list.grid_case(3, 4);
+    sets.sources = {0, 6, 4};
+    sets.targets = {11, 8};
+    list.add(sets, "sets");
   }
   for (test_case& c : list.all) c.batch = 3;
   return list.all;
@@ -196,8 +200,10 @@ TEST(resolve, spo_plus_gradient_is_the_slope_of_its_loss) {
 // The same noise on both solves: the difference of what perturb_sample gives at the two inputs.
 TEST(resolve, imle_is_a_difference_of_samples) {
   const context_ptr context = make_context(2);
-  for (const test_case& c : cases()) {
-    if (c.n > 600 || c.theta == inputs::huge || c.mode == PERTURB_MULTIPLICATIVE) continue;
+  std::vector<test_case> all = cases();
+  for (const test_case& c : noise_cases()) all.push_back(c);
+  for (const test_case& c : all) {
+    if (!c.has_value() || c.n > 600 || c.theta == inputs::huge || c.mode == PERTURB_MULTIPLICATIVE) continue;
     SCOPED_TRACE(c.name);
     prepared_case p(context.get(), c);
     perturb_lpgd_options options = make_lpgd(c, PERTURB_OP_IMLE);
@@ -318,7 +324,7 @@ TEST(resolve, special_cases) {
 TEST(resolve, imle_without_noise_is_lpgd) {
   const context_ptr context = make_context(1);
   for (const test_case& c : cases()) {
-    if (c.n > 1000) continue;
+    if (!c.has_value() || c.n > 1000) continue;
     prepared_case p(context.get(), c);
     perturb_noise noise = make_noise(c, p.factors);
     noise.epsilon = 0;

@@ -1,4 +1,4 @@
-// Antithetic pairs and baselines: what a pair is, bit by bit, and that no combination biases a derivative (a mean over
+// Antithetic pairs, Latin samples and baselines: what a pair is, bit by bit, and that no combination biases a derivative (a mean over
 // samples that depend on each other would).
 #include <gtest/gtest.h>
 
@@ -60,7 +60,7 @@ TEST(sampling, no_baseline_biases) {
   for (size_t i = 0; i < theta.size(); ++i) theta[i] = of_row[i % 4];
   for (perturb_distribution d : {PERTURB_NORMAL, PERTURB_GUMBEL}) {
     const double(*const table)[4] = d == PERTURB_NORMAL ? normal : gumbel;
-    for (perturb_sampling sampling : {PERTURB_SAMPLING_IID, PERTURB_SAMPLING_ANTITHETIC})
+    for (perturb_sampling sampling : {PERTURB_SAMPLING_IID, PERTURB_SAMPLING_ANTITHETIC, PERTURB_SAMPLING_LATIN})
       for (perturb_baseline baseline : {PERTURB_BASELINE_LEAVE_ONE_OUT, PERTURB_BASELINE_NONE, PERTURB_BASELINE_UNPERTURBED}) {
         perturb_noise noise = make_noise(d, .7f, samples, 9);
         noise.sampling = sampling;

@@ -42,6 +42,18 @@ oracle_handle make_rank(int64_t n, bool descending, int base) {
   return oracle_handle(oracle);
 }
 
+oracle_handle make_sort(int64_t n, bool descending) {
+  perturb_oracle* oracle = nullptr;
+  check(perturb_sort_create(n, descending ? 1 : 0, &oracle));
+  return oracle_handle(oracle);
+}
+
+oracle_handle make_ordered_top_k(int64_t n, int64_t k) {
+  perturb_oracle* oracle = nullptr;
+  check(perturb_ordered_top_k_create(n, k, &oracle));
+  return oracle_handle(oracle);
+}
+
 oracle_handle make_grid_path(const perturb_grid_path_options& options) {
   perturb_oracle* oracle = nullptr;
   check(perturb_grid_path_create(&options, &oracle));

@@ -28,6 +28,8 @@ context_handle make_context(const std::string& device, int threads);
 oracle_handle make_argmax(int64_t n);
 oracle_handle make_top_k(int64_t n, int64_t k);
 oracle_handle make_rank(int64_t n, bool descending, int base);
+oracle_handle make_sort(int64_t n, bool descending);
+oracle_handle make_ordered_top_k(int64_t n, int64_t k);
 oracle_handle make_grid_path(const perturb_grid_path_options& options);
 
 std::string version_text(uint32_t version);  // "0.1.0" of 100

@@ -26,7 +26,7 @@ int complain(int code, const std::string& what) {
 int main(int argc, char** argv) {
   using namespace perturb::cli;
   CLI::App app(
-      "Solves shortest paths, rankings, top-k and argmax under random noise many times, and reports the average,\n"
+      "Solves shortest paths, rankings, sorts, top-k and argmax under random noise many times, and reports the average,\n"
       "which changes smoothly with the input, and its derivatives.",
       "perturb");
   app.set_version_flag("--version", "perturb " + version_text(PERTURB_VERSION) + " (library " + version_text(perturb_version()) + ")");
@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
       "`perturb COMMAND --help` says more. Exit codes: 0 done, 1 the computation failed, 2 bad usage or bad input.");
   add_path_command(app);
   add_score_commands(app);
+  add_sort_command(app);
   add_gradient_commands(app);
   add_bench_command(app);
 

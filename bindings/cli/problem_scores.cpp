@@ -14,7 +14,8 @@
 namespace perturb::cli {
 
 const char* oracle_name(score_oracle oracle) {
-  return oracle == score_oracle::rank ? "rank" : oracle == score_oracle::top_k ? "top-k" : "argmax";
+  constexpr const char* names[] = {"rank", "top-k", "argmax", "sort"};
+  return names[static_cast<int>(oracle)];
 }
 
 namespace {
@@ -107,6 +108,12 @@ void add_score_options(CLI::App& app, score_options& options, score_oracle oracl
         ->required()
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 31).description(""))
         ->type_name("K");
+  if (oracle == score_oracle::sort) {
+    CLI::Option* k = app.add_option("-k", options.k, "Only the K largest, the largest first")
+                         ->check(CLI::Range(int64_t{1}, int64_t{1} << 31).description(""))
+                         ->type_name("K");
+    app.add_flag("--descending", options.descending, "The largest score first")->excludes(k);
+  }
   if (oracle == score_oracle::rank) {
     app.add_flag("--descending", options.descending, "The largest score has the smallest rank");
     app.add_option("--base", options.base, "The smallest rank")
@@ -126,9 +133,11 @@ score_problem load_score_problem(const score_options& options, score_oracle orac
   else
     fail_in_file(options.file, "the extension of scores must be .csv or .npy");
   const int64_t n = problem.n();
-  if (oracle == score_oracle::top_k && options.k > n)
+  if ((oracle == score_oracle::top_k || oracle == score_oracle::sort) && options.k > n)
     throw input_error("-k: " + std::to_string(options.k) + " of " + std::to_string(n) + " items cannot be picked");
-  if (oracle == score_oracle::rank)
+  if (oracle == score_oracle::sort)
+    problem.oracle = options.k > 0 ? make_ordered_top_k(n, options.k) : make_sort(n, options.descending);
+  else if (oracle == score_oracle::rank)
     problem.oracle = make_rank(n, options.descending, options.base);
   else if (oracle == score_oracle::top_k)
     problem.oracle = make_top_k(n, options.k);

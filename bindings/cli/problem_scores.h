@@ -1,4 +1,4 @@
-// Rows of scores as the commands `rank`, `top-k`, `argmax` and their `vjp` take them.
+// Rows of scores as the commands `rank`, `top-k`, `argmax`, `sort` and gradients take them.
 #ifndef PERTURB_CLI_PROBLEM_SCORES_H
 #define PERTURB_CLI_PROBLEM_SCORES_H
 
@@ -11,7 +11,7 @@
 
 namespace perturb::cli {
 
-enum class score_oracle { rank, top_k, argmax };
+enum class score_oracle { rank, top_k, argmax, sort };
 const char* oracle_name(score_oracle oracle);
 
 struct score_options {
@@ -19,7 +19,7 @@ struct score_options {
   std::vector<int64_t> rows;  // none: all
   std::string columns;        // "A:B", "A" or "" for all
   bool no_header = false;
-  int64_t k = 0;
+  int64_t k = 0;  // sort: 0 for all positions
   bool descending = false;
   int base = 1;
 };

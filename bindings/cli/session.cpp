@@ -38,6 +38,17 @@ void session::expectation(const perturb_oracle* oracle, const perturb_noise& noi
   device_value_error.download(value_std_error);
 }
 
+void session::sorted_values(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* values,
+                            float* std_error) {
+  if (!on_cuda(context_)) return check(perturb_sorted_values(context_.get(), oracle, &noise, rows, theta, values, std_error));
+  const int64_t n = perturb_oracle_input_size(oracle), k = perturb_oracle_output_size(oracle) / n;
+  const device_array device_theta(theta, rows * n);
+  device_array device_values(values, rows * k), device_error(std_error, rows * k);
+  check(perturb_sorted_values(context_.get(), oracle, &noise, rows, device_theta.data(), device_values.data(), device_error.data()));
+  device_values.download(values);
+  device_error.download(std_error);
+}
+
 void session::gradient(gradient_method method, const perturb_oracle* oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
                        int64_t rows, const float* theta, const float* cotangent, float* gradient) {
   const auto call = [&](const float* t, const float* g, float* out) {

@@ -22,6 +22,7 @@ class session {
   void solve(const perturb_oracle* oracle, int64_t rows, const float* theta, float* y, float* value);
   void expectation(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* y, float* y_std_error,
                    float* value, float* value_std_error);
+  void sorted_values(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* values, float* std_error);
   // By perturb_vjp, perturb_lpgd or perturb_imle.
   void gradient(gradient_method method, const perturb_oracle* oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
                 int64_t rows, const float* theta, const float* cotangent, float* gradient);

@@ -29,7 +29,8 @@
  *     the rows over calls. Every sample is the same however samples are split over calls, and so are counts made from them; other
  *     means of split samples agree to rounding (docs/determinism.md).
  *   - NaN or infinity in an input array is PERTURB_ERROR_NON_FINITE on a CPU context. On a CUDA context nothing looks at arrays before
- *     the call returns: a row whose contents the CPU would refuse (these, a bad epsilon_per_item, theta and epsilon beyond float,
+ *     the call returns: a row whose contents the CPU would refuse (these, a bad epsilon_per_item or epsilon_per_row, noise out of range, theta and
+ *     epsilon beyond float,
  *     targets above 2^31, a perturbed cost that NEGATIVE_ERROR refuses) has NaN in all its outputs; other rows are not affected.
  */
 #ifndef PERTURB_PERTURB_H
@@ -71,7 +72,7 @@ typedef enum perturb_status {
   PERTURB_ERROR_OUT_OF_MEMORY = 300,
   PERTURB_ERROR_WORKSPACE_TOO_SMALL = 301, /* perturb_last_error() names the bytes needed */
   PERTURB_ERROR_CUDA = 400,
-  PERTURB_ERROR_CALLBACK = 500, /* a solver of the caller's failed */
+  PERTURB_ERROR_CALLBACK = 500, /* a solver or a cost function of the caller's failed */
   PERTURB_ERROR_NOT_CONVERGED = 600,
   PERTURB_ERROR_INTERNAL = 900
 } perturb_status;
@@ -148,8 +149,9 @@ PERTURB_API perturb_backend perturb_context_backend(const perturb_context* conte
 
 /* An immutable description of a problem class; may be shared by threads and contexts (a custom oracle if its solver is thread-safe). n is
  * the input size, m the output size.
- * The first call with a grid on a CUDA device copies its masks there (2 bytes per cell, by cudaMalloc, also where a workspace is set);
- * they stay until the oracle is destroyed, which must not happen while calls or graphs that use it are still to run. */
+ * The first call with a grid or with tables on a CUDA device copies masks (2 bytes per cell) and tables (16 bytes per row, 4 per cell of a
+ * set) there, by cudaMalloc, also where a workspace is set; they stay until the oracle is destroyed, which must not happen while calls or
+ * graphs that use it are still to run. */
 typedef struct perturb_oracle perturb_oracle;
 
 typedef enum perturb_sense { PERTURB_MAXIMIZE = 0, PERTURB_MINIMIZE = 1 } perturb_sense;
@@ -160,6 +162,11 @@ PERTURB_API perturb_status perturb_argmax_create(int64_t n, perturb_oracle** ora
 
 /* top-k: y in {0,1}^n has k ones, at the k largest scores. m = n. 1 <= k <= n <= 2^31 - 1. Ties: the lowest index. */
 PERTURB_API perturb_status perturb_top_k_create(int64_t n, int64_t k, perturb_oracle** oracle);
+
+/* top-k whose k differs by row: row r of the problem has k[r] ones. k: host [rows], 1..n each, copied; 1 <= rows <= 2^32.
+ * Rows of tables, here and in perturb_grid_path_options: row b of a call is row first_row + b of the problem (b where a call takes no noise).
+ * A call with rows past the last, first_row + batch > rows, is INVALID_ARGUMENT. A row has the bits that the oracle of that row alone gives. */
+PERTURB_API perturb_status perturb_top_k_rows_create(int64_t n, int64_t rows, const int64_t* k, perturb_oracle** oracle);
 
 typedef struct perturb_rank_options {
   uint32_t struct_size;
@@ -178,8 +185,17 @@ typedef struct perturb_rank_options {
  * whose scores lie closer than 4 quanta of 2^-23 of the row's score range, in the same way on every backend (docs/noise.md). */
 PERTURB_API perturb_status perturb_rank_create(int64_t n, const perturb_rank_options* options, perturb_oracle** oracle);
 
-/* Permutation matrices. In this version: PERTURB_ERROR_UNSUPPORTED. */
+/* Sort: y in {0,1}^(n x n) is a permutation matrix by position, y[j*n + i] = 1 where item i is at position j of the scores' order: ascending,
+ * or with descending = 1 the largest first. m = n*n <= 2^31 - 1. Among equal scores the lowest index comes first, in both directions. The order is
+ * that of perturb_rank_create with base 0, rounding of perturbed scores included: position j holds the item of rank j.
+ * y_mean[j, i] is the chance that item i is at position j (Gumbel noise, descending: that of Plackett and Luce); rows and columns sum to 1.
+ * theta has n entries and y has m: there is no <y, theta>, so value, value_std_error, Fenchel-Young, LPGD, I-MLE and SPO+ are UNSUPPORTED. A loss
+ * between orders is perturb_rank_create's. docs/sorting.md. */
 PERTURB_API perturb_status perturb_sort_create(int64_t n, int32_t descending, perturb_oracle** oracle);
+
+/* Ordered top-k: the first k positions of the descending order. y in {0,1}^(k x n), y[j*n + i] = 1 where item i is the j-th largest, j = 0..k-1.
+ * m = k*n <= 2^31 - 1. 1 <= k <= n. Otherwise as perturb_sort_create. */
+PERTURB_API perturb_status perturb_ordered_top_k_create(int64_t n, int64_t k, perturb_oracle** oracle);
 
 typedef enum perturb_connectivity {
   PERTURB_CONNECT_4 = 4,
@@ -202,12 +218,19 @@ typedef struct perturb_grid_path_options {
   int64_t source, target;           /* cell indices r*width + c */
   perturb_negative_cost negative;
   float cost_floor;                 /* > 0, finite; the least cost of a cell */
+  /* Ends that differ by row: host [rows], copied; both or neither. source and target are then ignored. A search per distinct source. */
+  int64_t rows;                     /* 0: every row has the same ends; at most 2^32 */
+  const int64_t *row_sources, *row_targets;
+  /* Sets, for all rows: a path starts at any of the sources and ends at any of the targets. Host, copied; in place of source, target. */
+  int64_t source_count, target_count; /* 0: source, target; at most height * width */
+  const int64_t *sources, *targets;
 } perturb_grid_path_options;
-/* Defaults: no size (set height and width), 8 neighbours, factor 1, source counted, no walls, from cell 0 to cell 0, clamp at 1e-6. */
+/* Defaults: no size (set height and width), 8 neighbours, factor 1, source counted, no walls, from cell 0 to cell 0, clamp at 1e-6; neither
+ * tables nor sets. */
 #define PERTURB_GRID_PATH_OPTIONS_INIT                                                                                   \
   {                                                                                                                      \
     (uint32_t)sizeof(perturb_grid_path_options), 0, 0, PERTURB_CONNECT_8, 1.0f, 1, NULL, 0, 0, PERTURB_NEGATIVE_CLAMP,   \
-        1e-6f                                                                                                            \
+        1e-6f, 0, NULL, NULL, 0, 0, NULL, NULL                                                                           \
   }
 
 /* Shortest path on a grid: theta [height*width] is the cost of each cell (sense MINIMIZE), y in {0,1}^(height*width) marks the cells
@@ -217,37 +240,45 @@ typedef struct perturb_grid_path_options {
  * path's mean step cost; make walls with `passable`, not with huge costs (docs/noise.md, "Grid paths").
  * Among equally short paths: walking back from the target, the first predecessor in the order NW, N, NE, W, E, SW, S, SE.
  * Costs of walls are ignored (NaN included) and their gradients are 0. UNREACHABLE if an end is a wall or no path joins them.
- * Fenchel-Young needs value = <y, theta> up to a constant: UNSUPPORTED with diagonal_factor != 1. */
+ * Fenchel-Young needs value = <y, theta> up to a constant: UNSUPPORTED with diagonal_factor != 1, or with several sources that are not counted.
+ * With sets the path is the cheapest from any source to any target, and has one cell of each set: it ends at the target of least distance, the
+ * lowest cell among equal ones, and the walk back from there ends at the first source. Targets that no source reaches are left out;
+ * UNREACHABLE if that is all of them, or if a cell of a set is a wall. Cells may come twice. Sets and rows together are UNSUPPORTED. */
 PERTURB_API perturb_status perturb_grid_path_create(const perturb_grid_path_options* options, perturb_oracle** oracle);
 
-/* A solver of the caller's: writes y[k] = y*(theta[k]) for `count` problems, 1 to 128 at a time, and returns 0. Any other number stops the
- * call, which then fails with PERTURB_ERROR_CALLBACK. theta holds scores (costs when minimising) that are already perturbed. y is to be
- * filled: an entry that is not written, or not finite, is PERTURB_ERROR_CALLBACK too. Both arrays are the library's and live until
- * the solver returns. stream: NULL on a CPU context; user: as given. */
+/* A solver of the caller's: y[k] = y*(theta[k]) for `count` problems; returns 0. Any other number stops the call, which then fails with
+ * PERTURB_ERROR_CALLBACK. theta holds finite scores (costs when minimising) that are already perturbed; y is to be filled. Both arrays are the
+ * library's. user: as given in the options. docs/custom-solvers.md.
+ *   solve, on CPU contexts: 1 to 128 problems at a time in host memory, which live until it returns. stream is NULL. An entry of y that is not
+ *     written, or not finite, is PERTURB_ERROR_CALLBACK too. It may throw C++ exceptions (PERTURB_ERROR_CALLBACK).
+ *   enqueue, on CUDA contexts: 1 to 65536 problems at a time in device memory. It puts its work on `stream` (the context's; its device is
+ *     current) and returns without waiting; the arrays live until that work is done. It is called on the calling thread, while the call is made:
+ *     in a captured graph only what it enqueued is replayed. A row whose y has an entry that is not written, or not finite, has NaN in all its
+ *     outputs; a row whose inputs the CPU would refuse is handed over as zeros, and has NaN in all its outputs. Exceptions are as above. */
 typedef int32_t (*perturb_solver)(int64_t count, const float* theta /* [count, n] */, float* y /* [count, m] */, void* stream, void* user);
 typedef struct perturb_custom_options {
   uint32_t struct_size;
-  int64_t n, m;        /* the sizes of theta and y, 1..2^31 - 1 each; they may differ */
-  perturb_sense sense; /* whether y maximises <y, theta> or minimises it: the sign of noise and derivatives */
-  perturb_solver solve;
-  void* user;          /* handed to solve; must live as long as the oracle */
-  int32_t thread_safe; /* 1: solve may be called from several threads at once; 0: it is called on the calling thread alone */
+  int64_t n, m;           /* the sizes of theta and y, 1..2^31 - 1 each; they may differ */
+  perturb_sense sense;    /* whether y maximises <y, theta> or minimises it: the sign of noise and derivatives */
+  perturb_solver solve;   /* for host memory; NULL: calls on CPU contexts are UNSUPPORTED */
+  void* user;             /* handed to solve and enqueue; must live as long as the oracle, and as graphs that captured calls with it */
+  int32_t thread_safe;    /* 1: solve may be called from several threads at once; 0: it is called on the calling thread alone */
+  perturb_solver enqueue; /* for device memory; NULL: calls on CUDA contexts are UNSUPPORTED */
 } perturb_custom_options;
-/* Defaults: no sizes and no solver (set n, m and solve), maximise, not thread-safe. */
+/* Defaults: no sizes and no solvers (set n, m, and solve or enqueue or both), maximise, not thread-safe. */
 #define PERTURB_CUSTOM_OPTIONS_INIT \
-  { (uint32_t)sizeof(perturb_custom_options), 0, 0, PERTURB_MAXIMIZE, NULL, NULL, 0 }
-/* An oracle whose solver is the caller's; docs/custom-solvers.md. In this version calls on CUDA contexts, LPGD, I-MLE and SPO+ with it are
- * UNSUPPORTED.
+  { (uint32_t)sizeof(perturb_custom_options), 0, 0, PERTURB_MAXIMIZE, NULL, NULL, 0, NULL }
+/* An oracle whose solver is the caller's.
  * y is any vector of finite floats. The derivative estimators are right for every y that depends on the perturbed theta alone: nothing
- * here needs y to be a vertex, or optimal. What needs <y, theta> needs m = n, else UNSUPPORTED: value, value_std_error, Fenchel-Young;
- * a Fenchel-Young loss needs y to be the argmax (argmin) of <y, theta>, and a sample in which the target is better counts as 0.
+ * here needs y to be a vertex, or optimal. What needs <y, theta> needs m = n, else UNSUPPORTED: value, value_std_error, Fenchel-Young, LPGD,
+ * I-MLE, SPO+; a Fenchel-Young loss needs y to be the argmax (argmin) of <y, theta>, and a sample in which the target is better counts as 0.
  * The solver should give a problem the same y whatever other problems come with it. Results are then the same bits for any number of
- * threads, and for either value of thread_safe; sums are in double precision, in a fixed order. With thread_safe = 1 the rows of a call,
- * and in a call of few rows every 128 samples of a row, are spread over the context's threads.
- * A solver may throw C++ exceptions (PERTURB_ERROR_CALLBACK) and may make calls on other contexts, never on the context that called it.
- * Of several failures the first in the order of rows and samples is reported. A call that fails has written nothing, except that a
- * failing perturb_sample may have written some samples' solutions. Workspace: O(batch (n + m) + threads (n + m)), with m n for n + m in the
- * Jacobian. */
+ * threads, for either value of thread_safe, and, where solve and enqueue agree, on both backends; sums are in double precision, in a fixed
+ * order. With thread_safe = 1 the rows of a call, and in a call of few rows every 128 samples of a row, are spread over the context's threads.
+ * A solver may make calls on other contexts, never on the context that called it. Of several failures the first in the order of rows and
+ * samples is reported. A call that fails has written nothing, except that a failing perturb_sample may have written some samples'
+ * solutions; on a CUDA context what was enqueued before the failure still runs. Workspace: O(batch (n + m) + threads (n + m)), with m n for
+ * n + m in the Jacobian; on a CUDA context some megabytes of problems in place of the threads. */
 PERTURB_API perturb_status perturb_custom_create(const perturb_custom_options* options, perturb_oracle** oracle);
 
 /* Frees an oracle. NULL is fine. No call may be using it. */
@@ -258,13 +289,19 @@ PERTURB_API int64_t perturb_oracle_output_size(const perturb_oracle* oracle); /*
 /* ================================================================ noise: how theta is perturbed */
 
 /* iid coordinates; S(z) = -d log density / dz is the score that the derivative estimators use (Berthet, proposition 3.1).
- * The bits of every Z are a written specification: docs/noise.md. */
+ * The bits of every Z are a written specification: docs/noise.md.
+ * GIVEN: estimators take samples as independent. If yours are not (quasi-random, mirrored), use baseline NONE and no standard errors. Sampling
+ * must be IID, the mode ADDITIVE; perturb_noise_fill and accumulators are UNSUPPORTED. Entries out of range are INVALID_ARGUMENT (on CUDA:
+ * NaN in that row's outputs). */
 typedef enum perturb_distribution {
-  PERTURB_NORMAL = 0,      /* S = z;            |z| <= 6.77 */
-  PERTURB_GUMBEL = 1,      /* S = 1 - e^-z;     not centred: mean 0.5772 */
-  PERTURB_LOGISTIC = 2,    /* S = tanh(z/2) */
-  PERTURB_LAPLACE = 3,     /* S = sign z */
-  PERTURB_SUM_OF_GAMMA = 4 /* in this version: PERTURB_ERROR_UNSUPPORTED */
+  PERTURB_NORMAL = 0,       /* S = z;            |z| <= 6.77 */
+  PERTURB_GUMBEL = 1,       /* S = 1 - e^-z;     not centred: mean 0.5772 */
+  PERTURB_LOGISTIC = 2,     /* S = tanh(z/2) */
+  PERTURB_LAPLACE = 3,      /* S = sign z */
+  PERTURB_SUM_OF_GAMMA = 4, /* (sum_{i=1..terms} Gamma(1/k, scale k/i) - log terms) / k: the sum of k of them tends to Gumbel noise, and so does
+                               the noise of a y with k ones (Niepert et al. 2021). Not centred: its mean tends to 0.5772 / k.
+                               k and terms: sum_of_gamma_k, sum_of_gamma_terms. No score: VJP, JVP and Jacobian are UNSUPPORTED */
+  PERTURB_GIVEN = 5         /* the caller's own: z and z_score */
 } perturb_distribution;
 
 typedef enum perturb_mode {
@@ -277,13 +314,17 @@ typedef enum perturb_sampling {
   PERTURB_SAMPLING_IID = 0,
   PERTURB_SAMPLING_ANTITHETIC = 1, /* samples 2j and 2j+1 mirror each other: Z and -Z; Gumbel: u and 1-u. samples and first_sample must be
                                       even. Standard errors are UNSUPPORTED: samples depend on each other */
-  PERTURB_SAMPLING_LATIN = 2       /* in this version: PERTURB_ERROR_UNSUPPORTED */
+  PERTURB_SAMPLING_LATIN = 2       /* Latin hypercube: each item's u are stratified over this call's samples, one in each of M equal intervals,
+                                      in an order of its own. Every sample has the distribution asked for; together they cover it evenly, and
+                                      means vary less. first_sample must be 0. UNSUPPORTED: SUM_OF_GAMMA, GIVEN, standard errors (samples
+                                      depend on each other), accumulators (strata are a call's) */
 } perturb_sampling;
 
 /* What is subtracted in VJP, JVP and Jacobian. No choice biases the estimate. */
 typedef enum perturb_baseline {
   PERTURB_BASELINE_LEAVE_ONE_OUT = 0, /* each sample's baseline is the mean of the others: (1/(M-1)) sum (r_m - r_bar) S_m; none at M = 1.
-                                         Antithetic: as NONE; the pair cancels a baseline, and r_bar, which is not independent of Z_m, would bias */
+                                         Antithetic: as NONE; the pair cancels a baseline, and r_bar, which is not independent of Z_m, would bias.
+                                         Latin: as NONE; the strata sum S_m to nearly 0, which does what a baseline does, and r_bar would bias */
   PERTURB_BASELINE_NONE = 1,          /* (1/M) sum r_m S_m */
   PERTURB_BASELINE_UNPERTURBED = 2    /* (1/M) sum (r_m - r(y*(theta))) S_m: for one sample, or an epsilon so small that most y_m are y*(theta) */
 } perturb_baseline;
@@ -300,13 +341,20 @@ typedef struct perturb_noise {
   int64_t first_sample, first_row; /* where this call's samples and rows lie in the whole problem: shards of one problem use one seed */
   perturb_sampling sampling;
   perturb_baseline baseline;
-  int32_t sum_of_gamma_k, sum_of_gamma_terms; /* SUM_OF_GAMMA only; 0 otherwise */
+  int32_t sum_of_gamma_k, sum_of_gamma_terms; /* SUM_OF_GAMMA: k in 1..2^20, the ones of y, and terms in 1..1000 (10 are usual); 0 otherwise */
+  const float* epsilon_per_row;  /* [batch] or NULL; eps_b,i = (epsilon * epsilon_per_row[b]) * epsilon_per_item[i], each product rounded to float.
+                                    Entries >= 0, finite; 0 gives that row its hard solution and a zero gradient. An array of this call:
+                                    entry b is its row b, whatever first_row */
+  const float* z;                /* GIVEN: the noise [batch, samples, n] of this call's rows and samples, |z| <= 64; NULL otherwise. Rows and
+                                    samples are taken as they come: seed, first_sample and first_row do not matter */
+  const float* z_score;          /* GIVEN: S of each z [batch, samples, n], |S| <= 32, for a density of your own -d log density / dz; or NULL:
+                                    VJP, JVP and Jacobian are then UNSUPPORTED. NULL otherwise */
 } perturb_noise;
 /* Defaults: normal, additive, epsilon 1, 1000 iid samples, seed 0, leave-one-out. */
 #define PERTURB_NOISE_INIT                                                                                                      \
   {                                                                                                                             \
     (uint32_t)sizeof(perturb_noise), PERTURB_NORMAL, PERTURB_ADDITIVE, 1.0f, NULL, 1000, 0, 0, 0, PERTURB_SAMPLING_IID,         \
-        PERTURB_BASELINE_LEAVE_ONE_OUT, 0, 0                                                                                    \
+        PERTURB_BASELINE_LEAVE_ONE_OUT, 0, 0, NULL, NULL, NULL                                                                  \
   }
 
 typedef enum perturb_operation {
@@ -319,12 +367,19 @@ typedef enum perturb_operation {
   PERTURB_OP_FENCHEL_YOUNG,
   PERTURB_OP_LPGD,
   PERTURB_OP_IMLE,
-  PERTURB_OP_SPO_PLUS
+  PERTURB_OP_SPO_PLUS,
+  PERTURB_OP_SORTED_VALUES = 10,
+  PERTURB_OP_SORTED_VALUES_VJP = 11,
+  PERTURB_OP_VJP_EPSILON = 12,
+  PERTURB_OP_COVARIANCE = 13,
+  PERTURB_OP_NEAREST_NEIGHBORS = 14,
+  PERTURB_OP_NEAREST_NEIGHBORS_VJP = 15,
+  PERTURB_OP_COST = 16
 } perturb_operation;
 
 /* The bytes of workspace that a call with these arguments uses, whichever optional outputs and options it is given. noise: NULL for SOLVE,
  * LPGD, SPO_PLUS. O(threads (n + m)) on a CPU context (O(threads n m) for the Jacobian, whose result is that large), more for custom
- * oracles; never batch x samples x n. */
+ * oracles; never batch x samples x n. Nearest neighbours keep theta and its gradient, 8 batch n bytes, whatever the dimensions. */
 PERTURB_API perturb_status perturb_workspace_size(const perturb_context* context, perturb_operation operation, const perturb_oracle* oracle,
                                                   const perturb_noise* noise, int64_t batch, size_t* bytes);
 
@@ -364,15 +419,47 @@ PERTURB_API perturb_status perturb_jvp(perturb_context* context, const perturb_o
 PERTURB_API perturb_status perturb_jacobian(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                             const float* theta, float* jacobian);
 
+/* The derivative of <g, y_eps> in the amplitudes, for a cotangent g [batch, m]; where epsilon is learned or annealed. With T_m,i = S_m,i z_m,i - 1
+ * (the derivative of the log density of theta_i + eps_i z_i in eps_i, times eps_i; E T = 0) and b, D as of perturb_vjp:
+ *   gradient_per_item [batch, n] or NULL: in eps_i = epsilon * epsilon_per_item[i]:  1/(eps_i D) sum_m (<g, y_m> - b) T_m,i; times epsilon it is
+ *                                         the derivative in epsilon_per_item[i]
+ *   gradient_epsilon [batch] or NULL:     in epsilon: 1/(epsilon D) sum_m (<g, y_m> - b) sum_i T_m,i over the items that are perturbed
+ * At least one must be given. The sign is the same when minimising. Items that are not perturbed, and walls, have 0. T is even in z, so an
+ * antithetic pair cancels no baseline: LEAVE_ONE_OUT is then UNPERTURBED. MULTIPLICATIVE noise is UNSUPPORTED (docs/composed.md has its formula). */
+PERTURB_API perturb_status perturb_vjp_epsilon(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                               const float* theta, const float* cotangent, float* gradient_epsilon, float* gradient_per_item);
+
+/* covariance [batch, m, m]: the unbiased sample covariance of y, 1/(M-1) sum_m (y_m - y_mean)(y_m - y_mean)^T, symmetric to the bit; its diagonal is
+ * y_std_error^2 M. Gumbel argmax: diag(p) - p p^T. m is at most 4096, else UNSUPPORTED, as are antithetic samples, which depend on each other.
+ * One sample has no covariance: INVALID_ARGUMENT. */
+PERTURB_API perturb_status perturb_covariance(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                              const float* theta, float* covariance);
+
 /* The Fenchel-Young loss of a target t [batch, m], a vertex of Y (Berthet section 4; the sample-wise non-negative form):
  *   loss [batch] or NULL:             mean_m <y_m, s_m> - <t, s_m>, negated when minimising (and for descending ranks); >= 0
  *   gradient [batch, n] or NULL:      y_mean - t, or t - y_mean when minimising; with multiplicative noise mean_m W_m (y_m - t), likewise signed
- *   epsilon_gradient [batch] or NULL: the derivative of loss in epsilon, per-item factors included
+ *   epsilon_gradient [batch] or NULL: the derivative of the row's loss in noise.epsilon, per-item and per-row factors included; times
+ *                                     epsilon / epsilon_per_row[b] it is the derivative in epsilon_per_row[b]
  * At least one output must be given. The loss keeps its constant -eps <t, E Z>: it is the loss whose minimum over theta is 0.
  * Targets inside the hull of Y are welcome: the loss then is that of a mixture up to a constant, entries rounded to 2^-16, and each sample's
  * is at least 0. Target entries are at most 2^31 in magnitude. Where costs are clamped at the floor the gradient is still t - y_mean. */
 PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                                  const float* theta, const float* target, float* loss, float* gradient, float* epsilon_gradient);
+
+/* ================================================================ expected sorted values
+ * Order statistics of the perturbed scores: maxima, medians, quantiles, the sum of the largest k. oracle: sort, or ordered top-k (whose k is below;
+ * a sort's is n); others are UNSUPPORTED. i_m(j) is the item at position j of sample m, s_m,i its perturbed score. The gradient is pathwise: it needs no
+ * noise score and no baseline, does not divide by epsilon, and at epsilon = 0 is that of the hard sort. Sums are exact integers, rounded once. */
+
+/* values [batch, k]: mean_m s_m,i_m(j), an estimate of the expected j-th sorted perturbed score, to within 2^-59 of the row's largest possible score.
+ * std_error [batch, k] or NULL: its standard error; +infinity for one sample, UNSUPPORTED for antithetic samples. */
+PERTURB_API perturb_status perturb_sorted_values(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                 const float* theta, float* values, float* std_error);
+
+/* gradient [batch, n] of <g, values> for a cotangent g [batch, k]: mean_m sum_j g_j [i_m(j) = i] (times W_i with multiplicative noise), the derivative
+ * of what perturb_sorted_values returns for the same arguments wherever no two perturbed scores are equal, and unbiased for that of its mean. */
+PERTURB_API perturb_status perturb_sorted_values_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                     const float* theta, const float* cotangent, float* gradient);
 
 /* ================================================================ accumulators: one estimate over many calls
  * An accumulator keeps the integer sums of one estimate and takes samples at any time, in any order, in parts of any size: a frame's
@@ -381,8 +468,9 @@ PERTURB_API perturb_status perturb_fenchel_young(perturb_context* context, const
 typedef struct perturb_accumulator perturb_accumulator;
 
 /* Makes an empty accumulator for `batch` >= 1 rows. operation: EXPECTATION, VJP, JVP, JACOBIAN or FENCHEL_YOUNG, else UNSUPPORTED, as are custom
- * oracles, and on a CUDA context grids with options.negative ERROR. noise: as of
- * the operation's call; samples and first_sample do not matter. Context, oracle and noise->epsilon_per_item must outlive it, and it is used
+ * oracles (their sums are not integers, and in parts would round otherwise), GIVEN noise, LATIN sampling, and on a CUDA context grids with
+ * options.negative ERROR. noise: as of
+ * the operation's call; samples and first_sample do not matter. Context, oracle, noise->epsilon_per_item and epsilon_per_row must outlive it, and it is used
  * like the context: by one thread at a time. Memory: about 8 (m + 8) bytes per row of an expectation, 24 n of a VJP, from the context's
  * allocator: host or device memory. */
 PERTURB_API perturb_status perturb_accumulator_create(perturb_context* context, perturb_operation operation, const perturb_oracle* oracle,
@@ -422,12 +510,13 @@ PERTURB_API perturb_status perturb_accumulator_load(perturb_accumulator* accumul
  * LOWER with rho = 0 is blackbox backpropagation (Vlastelica et al. 2020); UPPER with g the true costs is the perturbation-gradient loss's gradient
  * (Gupta and Huang 2024); AVERAGE is Domke's two-sided difference (2010). docs/lpgd.md has all special cases.
  * Inputs are fmaf(-+tau, g, theta), then fmaf(rho, y*, .); costs that fall below cost_floor are clamped there, and a grid with options.negative ERROR
- * is UNSUPPORTED. With diagonal_factor != 1 the rule is applied as written above although a path's cost is not <y, c>. */
+ * is UNSUPPORTED. For grids without Fenchel-Young the rule is applied as written above although a path's cost is not <y, c>. A custom oracle needs
+ * m = n, and rho = 0, since its solver knows no prox term; differences of its y are summed in double, in a fixed order. */
 typedef enum perturb_side { PERTURB_SIDE_LOWER = 0, PERTURB_SIDE_UPPER = 1, PERTURB_SIDE_AVERAGE = 2 } perturb_side;
 typedef struct perturb_lpgd_options {
   uint32_t struct_size;
   float tau;         /* > 0, finite; the step, in units of theta per unit of cotangent */
-  float rho;         /* >= 0, finite; the prox weight, in units of theta. LPGD only; UNSUPPORTED with diagonal_factor != 1 */
+  float rho;         /* >= 0, finite; the prox weight, in units of theta. LPGD only; UNSUPPORTED for grids without Fenchel-Young */
   perturb_side side;
   int32_t relative;  /* 1: the step of a row is tau * ||theta||_2 / ||cotangent||_2 (AIMLE, Minervini et al. 2023), tau if a norm is 0; walls do not count */
 } perturb_lpgd_options;
@@ -451,9 +540,90 @@ PERTURB_API perturb_status perturb_imle(perturb_context* context, const perturb_
  * costs c^ and c as above, V(c) = min_y <y, c>:
  *   loss [batch] or NULL:        -V(2 c^ - c) + 2 <c^, y*(c)> - V(c)      (>= 0; without the cost of an uncounted source, where clamped with clamped costs)
  *   gradient [batch, n] or NULL: 2 (y*(c) - y*(2 c^ - c)) in c^; its negative in theta when maximising
- * One output at least must be given. UNSUPPORTED with diagonal_factor != 1. */
+ * One output at least must be given. UNSUPPORTED for grids without Fenchel-Young. */
 PERTURB_API perturb_status perturb_spo_plus(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta,
                                             const float* theta_true, float* loss, float* gradient);
+
+/* ================================================================ calls made of other calls (docs/composed.md) */
+
+/* Perturbed k nearest neighbours: the expectation of top-k (oracle: perturb_top_k_create(n, k), or argmax for k = 1, else UNSUPPORTED) at
+ *   theta_bi = -||q_b - x_i||^2,  q = queries [batch, dimensions], x = points [n, dimensions].
+ * y_mean [batch, n]: how often point i is among the k nearest of query b; y_std_error [batch, n] or NULL, as of perturb_expectation. epsilon is in units of
+ * squared distance. A squared distance is a chain of fmaf over ascending dimensions, in float. No array of batch x n x dimensions is made.
+ * INVALID_ARGUMENT where a squared distance (or with epsilon, what it may be perturbed to) is beyond float; on CUDA that row is NaN. */
+PERTURB_API perturb_status perturb_nearest_neighbors(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                     int64_t dimensions, const float* queries, const float* points, float* y_mean, float* y_std_error);
+
+/* Its VJP, for a cotangent [batch, n] of y_mean; with t_bi the gradient that perturb_vjp gives in theta_bi:
+ *   gradient_queries [batch, dimensions] or NULL: -2 sum_i t_bi (q_b - x_i)
+ *   gradient_points [n, dimensions] or NULL:       2 sum_b t_bi (q_b - x_i)
+ * At least one must be given. Sums are in double, in ascending order. gradient_points sums over the rows: parts of a batch must be added up by the
+ * caller, and agree with the whole to rounding; on CUDA a row that the CPU would refuse makes all of it NaN. */
+PERTURB_API perturb_status perturb_nearest_neighbors_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                         int64_t dimensions, const float* queries, const float* points, const float* cotangent,
+                                                         float* gradient_queries, float* gradient_points);
+
+typedef struct perturb_adaptive_options {
+  uint32_t struct_size;
+  float y_std_error;      /* the largest standard error of y_mean that is wanted, >= 0, finite; 0: not asked for */
+  float value_std_error;  /* likewise of value. One of the two must be asked for */
+  int64_t max_samples;    /* noise.samples .. 2^32 - noise.first_sample */
+} perturb_adaptive_options;
+/* Defaults: no bounds (set one), at most 2^20 samples. */
+#define PERTURB_ADAPTIVE_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_adaptive_options), 0.0f, 0.0f, 1048576 }
+
+/* perturb_expectation with as many samples as a standard error needs: noise.samples (at least 2) first, then more, their number foreseen from the error so
+ * far, until the largest error of the batch is within its bound or there are max_samples. The outputs have the bits of one perturb_expectation with
+ * *samples_used samples (host memory), which is the same number on every backend. PERTURB_ERROR_NOT_CONVERGED where max_samples were not enough: outputs
+ * and *samples_used are then written, and are what max_samples give. An error estimated from few samples may be too small, and is 0 while y has not
+ * moved yet: let noise.samples be large enough to see it move. Rows that are NaN on CUDA are left out.
+ * The one call that waits for a CUDA stream, to read the errors: it cannot be captured. Its sums come from the context's allocator, as an
+ * accumulator's; UNSUPPORTED where accumulators are, and for antithetic samples, which have no standard errors. */
+PERTURB_API perturb_status perturb_expectation_adaptive(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                        const float* theta, const perturb_adaptive_options* options, float* y_mean, float* y_std_error,
+                                                        float* value, float* value_std_error, int64_t* samples_used);
+
+/* What perturb_expectation estimates, without samples: y [batch, m] = y_eps, value [batch] or NULL = F_eps (E min for descending ranks). There are
+ *   argmax with Gumbel noise:            softmax(theta / eps), eps logsumexp(theta / eps) + 0.5772 eps
+ *   ranks with Gumbel or normal noise:   base + sum_j P(item i beats j); E of max (min) over the permutations
+ *   top-k with Gumbel noise, n <= 16:    Plackett-Luce inclusion probabilities by dynamic programming over subsets; value must be NULL
+ * with additive noise and no epsilon_per_item; anything else is UNSUPPORTED. Of noise only distribution, mode and epsilon matter; epsilon = 0 gives the
+ * hard solution (with perturb_solve's workspace) and no gradient. Computed in double, by functions with the same bits on all backends, then rounded: the
+ * error is that of a float where no cancellation is. Time: O(n) per row of argmax, O(n^2) of ranks, O(2^n n) of top-k, whose tables, 16 2^n bytes for each
+ * thread or block, come from the context's allocator. */
+PERTURB_API perturb_status perturb_exact_expectation(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                                     const float* theta, float* y, float* value);
+
+/* gradient [batch, n] = J^T g of the same, for a cotangent g [batch, m]. */
+PERTURB_API perturb_status perturb_exact_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
+                                             const float* theta, const float* cotangent, float* gradient);
+/* ================================================================ the expectation of a cost of y: losses that are not <g, y>
+ * A cost function of the caller's: cost[k] = c_row[k](y[k]) for `count` solutions, finite; returns 0. row[k], 0..batch - 1, is the row of the call
+ * that y[k] is a solution of: every instance may have a cost of its own. Any other number than 0 stops the call with PERTURB_ERROR_CALLBACK.
+ * cost is for CPU contexts, enqueue for CUDA contexts, with the rules of a solver's `solve` and `enqueue`; row, too, is device memory there. */
+typedef int32_t (*perturb_cost)(int64_t count, const float* y /* [count, m] */, const int64_t* row /* [count] */, float* cost /* [count] */, void* stream,
+                                void* user);
+typedef struct perturb_cost_options {
+  uint32_t struct_size;
+  int32_t thread_safe;  /* 1: cost may be called from several threads at once; 0: on the calling thread alone, and samples are solved there too */
+  perturb_cost cost;    /* for host memory; NULL: UNSUPPORTED on CPU contexts */
+  perturb_cost enqueue; /* for device memory; NULL: UNSUPPORTED on CUDA contexts */
+  void* user;           /* handed to both */
+} perturb_cost_options;
+/* Defaults: no cost function (set cost or enqueue), not thread-safe. */
+#define PERTURB_COST_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_cost_options), 0, NULL, NULL, NULL }
+
+/* mean [batch]: the mean of c(y_m), an estimate of E c(y*(theta + eps Z)). std_error [batch] or NULL: its standard error, +infinity for one sample.
+ * gradient [batch, n] or NULL: of the expectation, by the score function: sigma/(eps_i D) sum_m (c(y_m) - b) S_m,i, with D and b by the baseline as in
+ * perturb_vjp, c(y) for <g, y> (the REINFORCE estimator with the noise's density; Berthet proposition 3.1 holds for any function of y). c need not be
+ * smooth, nor known outside of Y. For any oracle; each sample is solved once, and each y is given to the cost function once (with the unperturbed
+ * baseline and a gradient also each row's y*(theta)). Sums are in double precision in a fixed order, as of custom oracles: the same bits for any number of
+ * threads and on both backends. A call that fails has written nothing. On a CUDA context a row with a cost that is not finite has NaN in all its outputs. */
+PERTURB_API perturb_status perturb_cost_expectation(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise,
+                                                    const perturb_cost_options* options, int64_t batch, const float* theta, float* mean, float* std_error,
+                                                    float* gradient);
 
 #ifdef __cplusplus
 }

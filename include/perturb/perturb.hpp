@@ -80,8 +80,11 @@ class oracle {
 
   static oracle argmax(int64_t n) { return make(perturb_argmax_create, n); }
   static oracle top_k(int64_t n, int64_t k) { return make(perturb_top_k_create, n, k); }
+  static oracle top_k_rows(int64_t n, std::span<const int64_t> k) { return make(perturb_top_k_rows_create, n, static_cast<int64_t>(k.size()), k.data()); }
   static oracle rank(int64_t n) { return make(perturb_rank_create, n, nullptr); }
   static oracle rank(int64_t n, const perturb_rank_options& options) { return make(perturb_rank_create, n, &options); }
+  static oracle sort(int64_t n, bool descending = false) { return make(perturb_sort_create, n, static_cast<int32_t>(descending)); }
+  static oracle ordered_top_k(int64_t n, int64_t k) { return make(perturb_ordered_top_k_create, n, k); }
   static oracle grid_path(const perturb_grid_path_options& options) { return make(perturb_grid_path_create, &options); }
   static oracle custom(const perturb_custom_options& options) { return make(perturb_custom_create, &options); }
   // A solver of the caller's, kept by the oracle: solve(std::span<const float> theta, std::span<float> y) for one problem, or
@@ -109,6 +112,24 @@ class oracle {
       } else {
         self.solve(count, std::span<const float>(theta, problems * self.n), std::span<float>(y, problems * self.m));
       }
+      return 0;
+    };
+    oracle made = custom(options);
+    made.solver_ = kept;
+    return made;
+  }
+  // The same for CUDA contexts: enqueue(int64_t count, const float* theta, float* y, void* stream), arrays in device memory, puts its work on
+  // the stream and does not wait.
+  template <class Enqueue>
+  static oracle custom_cuda(int64_t n, int64_t m, perturb_sense sense, Enqueue enqueue) {
+    const auto kept = std::make_shared<Enqueue>(std::move(enqueue));
+    perturb_custom_options options = PERTURB_CUSTOM_OPTIONS_INIT;
+    options.n = n;
+    options.m = m;
+    options.sense = sense;
+    options.user = kept.get();
+    options.enqueue = [](int64_t count, const float* theta, float* y, void* stream, void* user) -> int32_t {
+      (*static_cast<Enqueue*>(user))(count, theta, y, stream);
       return 0;
     };
     oracle made = custom(options);
@@ -277,6 +298,32 @@ inline std::vector<float> jacobian(context& context, const oracle& oracle, const
   return result;
 }
 
+// d <cotangent, y_eps> in epsilon: gradient_epsilon [batch], and in every item's amplitude: gradient_per_item [batch, n]; one at least.
+inline void vjp_epsilon(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta, std::span<const float> cotangent,
+                        std::span<float> gradient_epsilon, std::span<float> gradient_per_item = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_vjp_epsilon(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("cotangent", cotangent, batch, oracle.output_size()),
+                            detail::optional("gradient_epsilon", gradient_epsilon, batch),
+                            detail::optional("gradient_per_item", gradient_per_item, batch, oracle.input_size())));
+}
+inline std::vector<float> vjp_epsilon(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                                      std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), 1);
+  vjp_epsilon(context, oracle, noise, theta, cotangent, gradient);
+  return gradient;
+}
+
+// The sample covariance of y: covariance [batch, m, m].
+inline void covariance(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta, std::span<float> covariance) {
+  const int64_t batch = detail::batch_of(oracle, theta), m = oracle.output_size();
+  check(perturb_covariance(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("covariance", covariance, batch, m, m)));
+}
+inline std::vector<float> covariance(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta) {
+  std::vector<float> result = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size(), oracle.output_size());
+  covariance(context, oracle, noise, theta, result);
+  return result;
+}
+
 // The Fenchel-Young loss of target [batch, m]: loss [batch], gradient [batch, n], epsilon_gradient [batch]; one at least.
 inline void fenchel_young(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
                           std::span<const float> target, std::span<float> loss, std::span<float> gradient,
@@ -344,7 +391,66 @@ inline spo_plus_result spo_plus(context& context, const oracle& oracle, std::spa
   return result;
 }
 
-// One estimate over many calls. Context, oracle and epsilon_per_item must outlive it.
+// Expected sorted values of a sort or ordered top-k of k positions: values [batch, k] and std_error [batch, k].
+inline void sorted_values(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                          std::span<float> values, std::span<float> std_error = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta), k = oracle.output_size() / oracle.input_size();
+  check(perturb_sorted_values(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("values", values, batch, k),
+                              detail::optional("std_error", std_error, batch, k)));
+}
+inline std::vector<float> sorted_values(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta) {
+  std::vector<float> values = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size() / oracle.input_size());
+  sorted_values(context, oracle, noise, theta, values);
+  return values;
+}
+
+// Their gradient [batch, n] for a cotangent [batch, k].
+inline void sorted_values_vjp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                              std::span<const float> cotangent, std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta), k = oracle.output_size() / oracle.input_size();
+  check(perturb_sorted_values_vjp(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("cotangent", cotangent, batch, k),
+                                  detail::data("gradient", gradient, batch, oracle.input_size())));
+}
+inline std::vector<float> sorted_values_vjp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                                            std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  sorted_values_vjp(context, oracle, noise, theta, cotangent, gradient);
+  return gradient;
+}
+
+// The expectation of a cost of y: mean [batch], std_error [batch], gradient [batch, n]; the last two may be empty.
+inline void cost_expectation(context& context, const oracle& oracle, const perturb_noise& noise, const perturb_cost_options& options,
+                             std::span<const float> theta, std::span<float> mean, std::span<float> std_error = {}, std::span<float> gradient = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_cost_expectation(context.get(), oracle.get(), &noise, &options, batch, theta.data(), detail::data("mean", mean, batch),
+                                 detail::optional("std_error", std_error, batch), detail::optional("gradient", gradient, batch, oracle.input_size())));
+}
+struct cost_result {
+  std::vector<float> mean, gradient;
+};
+// On a CPU context, cost(std::span<const float> y, int64_t row) -> float. What it throws becomes a perturb::error, as a solver's.
+template <class Cost>
+cost_result cost_expectation(context& context, const oracle& oracle, const perturb_noise& noise, Cost cost, std::span<const float> theta,
+                             bool thread_safe = false) {
+  struct state {
+    Cost cost;
+    size_t m;
+  } kept{std::move(cost), static_cast<size_t>(oracle.output_size())};
+  perturb_cost_options options = PERTURB_COST_OPTIONS_INIT;
+  options.thread_safe = thread_safe;
+  options.user = &kept;
+  options.cost = [](int64_t count, const float* y, const int64_t* row, float* costs, void*, void* user) -> int32_t {
+    state& self = *static_cast<state*>(user);
+    for (int64_t k = 0; k < count; ++k) costs[k] = self.cost(std::span<const float>(y + static_cast<size_t>(k) * self.m, self.m), row[k]);
+    return 0;
+  };
+  const int64_t batch = detail::batch_of(oracle, theta);
+  cost_result result{detail::make(context, batch, 1), detail::make(context, batch, oracle.input_size())};
+  cost_expectation(context, oracle, noise, options, theta, result.mean, {}, result.gradient);
+  return result;
+}
+
+// One estimate over many calls. Context, oracle, epsilon_per_item and epsilon_per_row must outlive it.
 class accumulator {
  public:
   accumulator(context& context, perturb_operation operation, const oracle& oracle, const perturb_noise& noise, int64_t batch) {
@@ -379,6 +485,76 @@ class accumulator {
   };
   std::unique_ptr<perturb_accumulator, destroy> handle_;
 };
+
+// Perturbed k nearest neighbours of queries [batch, dimensions] among points [n, dimensions]: y_mean and y_std_error [batch, n].
+inline void nearest_neighbors(context& context, const oracle& oracle, const perturb_noise& noise, int64_t batch, int64_t dimensions, std::span<const float> queries,
+                              std::span<const float> points, std::span<float> y_mean, std::span<float> y_std_error = {}) {
+  const int64_t n = oracle.input_size();
+  check(perturb_nearest_neighbors(context.get(), oracle.get(), &noise, batch, dimensions, detail::data("queries", queries, batch, dimensions),
+                                  detail::data("points", points, n, dimensions), detail::data("y_mean", y_mean, batch, n),
+                                  detail::optional("y_std_error", y_std_error, batch, n)));
+}
+inline std::vector<float> nearest_neighbors(context& context, const oracle& oracle, const perturb_noise& noise, int64_t batch, int64_t dimensions,
+                                            std::span<const float> queries, std::span<const float> points) {
+  std::vector<float> y_mean = detail::make(context, batch, oracle.input_size());
+  nearest_neighbors(context, oracle, noise, batch, dimensions, queries, points, y_mean);
+  return y_mean;
+}
+
+// Its VJP, cotangent [batch, n]: gradient_queries [batch, dimensions], gradient_points [n, dimensions]; one at least.
+inline void nearest_neighbors_vjp(context& context, const oracle& oracle, const perturb_noise& noise, int64_t batch, int64_t dimensions, std::span<const float> queries,
+                                  std::span<const float> points, std::span<const float> cotangent, std::span<float> gradient_queries,
+                                  std::span<float> gradient_points = {}) {
+  const int64_t n = oracle.input_size();
+  check(perturb_nearest_neighbors_vjp(context.get(), oracle.get(), &noise, batch, dimensions, detail::data("queries", queries, batch, dimensions),
+                                      detail::data("points", points, n, dimensions), detail::data("cotangent", cotangent, batch, n),
+                                      detail::optional("gradient_queries", gradient_queries, batch, dimensions),
+                                      detail::optional("gradient_points", gradient_points, n, dimensions)));
+}
+
+// perturb_expectation with as many samples as the errors asked for need. converged: false where options.max_samples were not enough.
+struct adaptive_result {
+  int64_t samples;
+  bool converged;
+};
+inline adaptive_result expectation_adaptive(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                                            const perturb_adaptive_options& options, std::span<float> y_mean, std::span<float> y_std_error = {},
+                                            std::span<float> value = {}, std::span<float> value_std_error = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta), m = oracle.output_size();
+  adaptive_result result{0, true};
+  const perturb_status status =
+      perturb_expectation_adaptive(context.get(), oracle.get(), &noise, batch, theta.data(), &options, detail::data("y_mean", y_mean, batch, m),
+                                   detail::optional("y_std_error", y_std_error, batch, m), detail::optional("value", value, batch),
+                                   detail::optional("value_std_error", value_std_error, batch), &result.samples);
+  result.converged = status != PERTURB_ERROR_NOT_CONVERGED;
+  if (result.converged) check(status);
+  return result;
+}
+
+// Closed forms: y [batch, m] and value [batch] without samples, and gradient [batch, n] = J^T cotangent.
+inline void exact_expectation(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta, std::span<float> y,
+                              std::span<float> value = {}) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_exact_expectation(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("y", y, batch, oracle.output_size()),
+                                  detail::optional("value", value, batch)));
+}
+inline std::vector<float> exact_expectation(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta) {
+  std::vector<float> y = detail::make(context, detail::batch_of(oracle, theta), oracle.output_size());
+  exact_expectation(context, oracle, noise, theta, y);
+  return y;
+}
+inline void exact_vjp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta, std::span<const float> cotangent,
+                      std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_exact_vjp(context.get(), oracle.get(), &noise, batch, theta.data(), detail::data("cotangent", cotangent, batch, oracle.output_size()),
+                          detail::data("gradient", gradient, batch, oracle.input_size())));
+}
+inline std::vector<float> exact_vjp(context& context, const oracle& oracle, const perturb_noise& noise, std::span<const float> theta,
+                                    std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  exact_vjp(context, oracle, noise, theta, cotangent, gradient);
+  return gradient;
+}
 
 }  // namespace cxx
 }  // namespace perturb

@@ -76,7 +76,7 @@ class argmax_oracle {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t i = 4 * (int64_t)q + j;
-      const float x = Plain || i < p.n ? source::score(p, t[j], i, z[j]) : -INFINITY;
+      const float x = Plain || i < p.n ? source::score(p, row_, t[j], i, z[j]) : -INFINITY;
       if (j == 0 || x > best) {
         best = x;
         at = (uint32_t)j;

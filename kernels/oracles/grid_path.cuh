@@ -24,9 +24,9 @@ static __device__ __forceinline__ int32_t step_quanta(float cost, float scale) {
 
 // theta: +infinity for a wall.
 template <bool Plain>
-static __device__ __forceinline__ float cell_cost(const problem& p, float theta, int64_t item, float z) {
+static __device__ __forceinline__ float cell_cost(const problem& p, uint32_t row, float theta, int64_t item, float z) {
   if (!Plain && !(theta < INFINITY)) return INFINITY;  // clamping a multiplicative score would make it finite
-  return grid_cost<lane>(noise_source<Plain>::score(p, theta, item, z), p.grid.cost_floor);
+  return grid_cost<lane>(noise_source<Plain>::score(p, row, theta, item, z), p.grid.cost_floor);
 }
 
 // Whether every step of cell v exists that leads to an open cell. Then walls do without masks.
@@ -49,7 +49,7 @@ static __device__ __forceinline__ void report_cell(const problem& p, const float
   } else {
     using source = noise_source<Plain>;
     const float z = source::at(p, row, sample, item);
-    const float cost = grid_cost<lane>(source::score(p, theta[item], item, z), p.grid.cost_floor);
+    const float cost = grid_cost<lane>(source::score(p, row, theta[item], item, z), p.grid.cost_floor);
     const float score = is_source ? (p.grid.count_source ? cost : 0.0f) : cost * (step_is_diagonal(by) ? p.grid.diagonal_factor : 1.0f);
     f((int64_t)item, (int64_t)1, score, z);
   }

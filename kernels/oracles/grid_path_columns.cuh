@@ -21,7 +21,7 @@ class grid_path_columns_oracle {
   using source = noise_source<Plain>;
 
   static __device__ __forceinline__ bool takes(const problem&, int64_t) { return true; }
-  static size_t shared_bytes(const problem& p) { return sizeof(float) * (quads((int32_t)p.n) * 4 + mask_words + 4 + warps * warp_words); }
+  static size_t shared_bytes(const problem& p) { return sizeof(float) * (quads((int32_t)p.n) * 4 + mask_words + 4 + warps * Batch + warps * warp_words); }
   static size_t scratch_bytes(const problem&) { return 0; }
 
   __device__ __forceinline__ grid_path_columns_oracle(const problem& problem_, int64_t row, unsigned char* shared)
@@ -31,7 +31,7 @@ class grid_path_columns_oracle {
     const device_grid& g = p.grid;
     const int32_t n = (int32_t)p.n;
     for (int32_t i = threadIdx.x; i < quads(n) * 4; i += threads) staged()[i] = i < n && g.passable[i] ? theta_[i] : INFINITY;
-    float4* const all = (float4*)(numbers() + 1);
+    float4* const all = (float4*)(nearest_targets() + warps * Batch);
     for (int32_t i = threadIdx.x; i < warps * warp_words / 4; i += threads) all[i] = make_float4(INFINITY, INFINITY, INFINITY, INFINITY);
     bool even = true;
     if (threadIdx.x < 32) {
@@ -59,12 +59,21 @@ class grid_path_columns_oracle {
         of_column[Lanes] = steps.ne;
         of_column[2 * Lanes] = steps.sw;
         of_column[3 * Lanes] = steps.se;
+        of_column[4 * Lanes] = of_column[5 * Lanes] = 0;
       }
     }
+    const row_state& ends = p.state[row_ - p.first_row];
     if (threadIdx.x == 0) {
       const uint32_t of_one = (uint32_t)quads(n), width = (uint32_t)g.width;
       // Exact: fewer than 2^10 quads at once, and 2^11 cells.
-      *numbers() = {cell_at(g.source), cell_at(g.target), ((1u << 20) + of_one - 1) / of_one, ((1u << 16) + width - 1) / width};
+      *numbers() = {g.sources ? -1 : cell_at(ends.source), cell_at(ends.target), ((1u << 20) + of_one - 1) / of_one, ((1u << 16) + width - 1) / width};
+    }
+    __syncthreads();
+    if (g.sources) {
+      for (int32_t i = threadIdx.x; i < g.source_count; i += threads) mark(4, g.sources[i]);
+      for (int32_t i = threadIdx.x; i < g.target_count; i += threads) mark(5, g.targets[i]);
+    } else if (threadIdx.x == 0) {
+      mark(4, ends.source);
     }
     even_ = __syncthreads_and(even);
   }
@@ -82,7 +91,7 @@ class grid_path_columns_oracle {
     for (int32_t b = 0; b < Batch; b += per_warp) {
       // A vote: the compiler then knows that the loop is the same for the whole warp.
       if (!__any_sync(full_mask, b < wanted)) break;
-      solve_one(cells(b + (int)(threadIdx.x % 32 / Lanes)));
+      solve_one(b + (int)(threadIdx.x % 32 / Lanes));
     }
     __syncwarp();
   }
@@ -93,8 +102,8 @@ class grid_path_columns_oracle {
     const device_grid& g = p.grid;
     const int32_t* const own = (const int32_t*)cells((int)(threadIdx.x % 32 / sample_lanes));
     const bool even = __all_sync(full_mask, even_);
-    const int32_t first = numbers()->source, step = step_offset(threadIdx.x % grid_neighbours);
-    int32_t at = numbers()->target;
+    const int32_t step = step_offset(threadIdx.x % grid_neighbours);
+    int32_t at = g.sources && present_ ? nearest_targets()[threadIdx.x / sample_lanes] : numbers()->target;
     bool more = present_;
     while (__any_sync(full_mask, more)) {
       int32_t mine = -1;
@@ -105,17 +114,17 @@ class grid_path_columns_oracle {
           mine = at;
           by = k;
         }
-        more = more && at != first;
+        more = more && !is_source(at);
         const int32_t ahead = __shfl_sync(full_mask, step, (int)k);
         if (more) at += ahead;
       }
-      if (mine >= 0) report_cell<Plain, D>(p, theta_, row_, sample_, mine - mine / pitch * (pitch - g.width), by, mine == first, f);
+      if (mine >= 0) report_cell<Plain, D>(p, theta_, row_, sample_, mine - mine / pitch * (pitch - g.width), by, is_source(mine), f);
     }
   }
 
  private:
   using columns = grid_column<Lanes, rows>;
-  static constexpr int mask_words = 4 * Lanes;
+  static constexpr int mask_words = 6 * Lanes;  // by column: diagonal steps, sources, targets of sets
   // A sample's cells, in a frame of cells that nobody writes: infinite costs, or distances. Neighbours share a frame. The pitch of samples
   // lets the two halves of a warp use different banks.
   static constexpr int pitch = Lanes + 1, cells_pitch = (Lanes + 1) * pitch + (Lanes == 16 ? 15 : 0);
@@ -123,7 +132,7 @@ class grid_path_columns_oracle {
 
   // What would need divisions.
   struct row_numbers {
-    int32_t source, target;  // cells
+    int32_t source, target;  // cells; no source with sets
     uint32_t quads_reciprocal, width_reciprocal;
   };
 
@@ -135,9 +144,19 @@ class grid_path_columns_oracle {
   __device__ __forceinline__ float* staged() const { return shared_; }
   __device__ __forceinline__ uint32_t* masks() const { return (uint32_t*)shared_ + quads((int32_t)p.n) * 4; }
   __device__ __forceinline__ row_numbers* numbers() const { return (row_numbers*)(masks() + mask_words); }
+  // With sets: the target of each sample of the block, as a cell.
+  __device__ __forceinline__ int32_t* nearest_targets() const { return (int32_t*)(numbers() + 1); }
   // Cell (0, 0) of a sample of this warp.
   __device__ __forceinline__ float* cells(int32_t which) const {
-    return (float*)(numbers() + 1) + (int32_t)(threadIdx.x / 32) * warp_words + which * cells_pitch + pitch + 1;
+    return (float*)(nearest_targets() + warps * Batch) + (int32_t)(threadIdx.x / 32) * warp_words + which * cells_pitch + pitch + 1;
+  }
+
+  __device__ __forceinline__ void mark(int mask, int32_t item) const {
+    atomicOr(masks() + mask * Lanes + item % p.grid.width, 1u << item / p.grid.width);
+  }
+  __device__ __forceinline__ bool is_source(int32_t cell) const {
+    if (!p.grid.sources) return cell == numbers()->source;
+    return masks()[4 * Lanes + cell % pitch] >> cell / pitch & 1;
   }
 
   // Costs of `count` samples from counter `first` on, quads shared out over the warp.
@@ -154,43 +173,70 @@ class grid_path_columns_oracle {
       for (uint32_t j = 0; j < 4; ++j) {
         // An item past the last is a cell below the grid, with an infinite cost.
         const uint32_t item = 4 * q + j, r = item * width_reciprocal >> 16;
-        to[item + r * (pitch - p.grid.width)] = cell_cost<Plain>(p, theta[j], item, z[j]);
+        to[item + r * (pitch - p.grid.width)] = cell_cost<Plain>(p, row_, theta[j], item, z[j]);
       }
     }
   }
 
-  __device__ __forceinline__ void solve_one(float* costs) {
+  // which: the sample of this warp.
+  __device__ __forceinline__ void solve_one(int32_t which) {
     const device_grid& g = p.grid;
     const int column = (int)(threadIdx.x % Lanes);
-    const int32_t first = numbers()->source, source_row = first % pitch == column ? first / pitch : -1;
     const bool even = __all_sync(full_mask, even_);
     columns x;
-    costs += column;
+    float* const costs = cells(which) + column;
     int32_t* const kept = (int32_t*)costs;
     const int32_t inside = column < g.width ? g.height : 0;
-    const int32_t start = g.count_source ? step_quanta(costs[first - column], scale_) : 0;
+    const uint32_t* const of_column = masks() + column;
+    const uint32_t sources = of_column[4 * Lanes];
+    const int32_t first = __ffs((int)sources) - 1, start = first >= 0 && g.count_source ? step_quanta(costs[first * pitch], scale_) : 0;
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
-      x.distance[r] = r == source_row ? start : far_quanta;
+      x.distance[r] = r == first ? start : far_quanta;
       if (r / 4 * 4 < g.height) x.quanta[r] = step_quanta(costs[r * pitch], scale_);
+    }
+    if (g.sources) {  // there may be more in the column
+#pragma unroll
+      for (int r = 0; r < rows; ++r)
+        if (r / 4 * 4 < g.height && (sources >> r & 1)) x.distance[r] = g.count_source ? x.quanta[r] : 0;
     }
     if (even) {
       x.settle(0, [&] { return x.template sweep<true>(g.height); }, [&] { return x.template sweep<false>(g.height); });
+      if (g.sources) find_target(x, which);
 #pragma unroll
       for (int r = 0; r < rows; ++r)
         if (r < inside) kept[r * pitch] = x.distance[r];
       return;
     }
-    // Diagonal quanta take the place of the costs, once every lane has the source's, and the steps take theirs.
-    __syncwarp();
+    // Diagonal quanta take the place of the costs, and the steps take theirs.
 #pragma unroll
     for (int r = 0; r < rows; ++r)
       if (r / 4 * 4 < g.height) kept[r * pitch] = step_quanta(costs[r * pitch] * g.diagonal_factor, scale_);
     const auto diagonal = [&](int r) { return kept[r * pitch]; };
-    const uint32_t* const of_column = masks() + column;
     const diagonal_masks steps = {of_column[0], of_column[Lanes], of_column[2 * Lanes], of_column[3 * Lanes]};
     x.settle(0, [&] { return x.template sweep<true>(g.height, steps, diagonal); }, [&] { return x.template sweep<false>(g.height, steps, diagonal); });
+    if (g.sources) find_target(x, which);
     write_steps(x, kept, inside, steps);
+  }
+
+  // Of a set: the target of least distance, the lowest cell among equal ones.
+  __device__ __forceinline__ void find_target(const columns& x, int32_t which) const {
+    const int column = (int)(threadIdx.x % Lanes);
+    const uint32_t targets = masks()[5 * Lanes + column];
+    int32_t least = INT32_MAX, nearest = INT32_MAX;
+#pragma unroll
+    for (int r = 0; r < rows; ++r) {
+      const int32_t distance = targets >> r & 1 ? x.distance[r] : INT32_MAX;
+      if (distance < least) nearest = r * pitch + column;
+      least = ::min(distance, least);
+    }
+#pragma unroll
+    for (int d = 1; d < Lanes; d *= 2) {
+      const int32_t other = __shfl_xor_sync(full_mask, least, d), cell = __shfl_xor_sync(full_mask, nearest, d);
+      nearest = other < least ? cell : other > least ? nearest : ::min(cell, nearest);
+      least = ::min(other, least);
+    }
+    if (column == 0) nearest_targets()[(int32_t)(threadIdx.x / 32) * Batch + which] = nearest;
   }
 
   // The step that enters the cell from its nearest neighbour.

@@ -3,10 +3,13 @@
 //
 // The grid is cut into tiles of 32 columns and 16 rows. A warp takes a tile into registers, relaxes it once from its surroundings and
 // then sweeps it until it is stable; tiles whose surroundings changed are listed for the next round. All warps of the block read before
-// any writes, so a round has no races, and what a warp sees never depends on another's speed.
+// any writes, so a round has no races, and what a warp sees never depends on another's speed. The first list is the tiles that have a source
+// or touch one.
 //
-// Large grids have many more tiles at the front than the block has warps. A round then takes only those nearest to the source, about as
+// Large grids have many more tiles at the front than the block has warps. A round then takes only those nearest to the sources, about as
 // many as warps: a far tile that waits is more often complete when its turn comes.
+//
+// A source's distance is what starting there costs, and no other cell's is (src/cpu/oracles/grid_path.h): the walk back may end there.
 #pragma once
 
 #include "kernels/oracles/grid_path.cuh"
@@ -91,17 +94,18 @@ class grid_path_tiles_oracle {
   __device__ __forceinline__ void for_each(F&& f) const {
     if (threadIdx.x >= 32) return;
     const device_grid& g = p.grid;
+    int32_t cell = g.targets ? nearest_target() : ends().target;
+    const int32_t source = Shared ? ends().source : -1;  // for large grids a register too many
     const uint32_t k = threadIdx.x % grid_neighbours;
     const int32_t offset = step_row(k) * g.width + step_column(k);
     const float factor = step_is_diagonal(k) ? g.diagonal_factor : 1.0f;
-    int32_t cell = g.target;
     bool more = true;
     while (more) {
       int32_t item = -1;
       uint32_t by = 0;
       bool is_source = false;
       for (int i = 0; i < 32 && more; ++i) {
-        more = cell != g.source;
+        more = Shared && !g.sources ? cell != source : distance_[cell] != start_of(cell);
         const bool explains = more && (g.steps[cell] >> k & 1) && distance_[cell + offset] + step_quanta(costs_[cell] * factor, scale_) == distance_[cell];
         const int first = more ? __ffs((int)__ballot_sync(full_mask, explains)) - 1 : 0;
         if (i == (int)threadIdx.x) {
@@ -117,11 +121,29 @@ class grid_path_tiles_oracle {
 
  private:
   static constexpr int tile_rows = 16, tile_columns = 32, slanted_words = tile_rows * tile_columns;
+  static constexpr int32_t listed = 1, unsettled = 2;  // unsettled: it has not been relaxed yet, and may have a source
 
   static __host__ __device__ __forceinline__ int32_t tiles_across(const device_grid& g) { return (g.width + tile_columns - 1) / tile_columns; }
   static __host__ __device__ __forceinline__ int32_t tiles_down(const device_grid& g) { return (g.height + tile_rows - 1) / tile_rows; }
   static __host__ __device__ __forceinline__ int32_t tiles(const device_grid& g) { return tiles_across(g) * tiles_down(g); }
   static size_t bytes(const problem& p) { return ((size_t)p.n * 2 + (size_t)tiles(p.grid) * (Shared ? 3 : 5) + 63) / 64 * 64 * sizeof(int32_t); }
+
+  __device__ __forceinline__ const row_state& ends() const { return p.state[row_ - p.first_row]; }
+  // The distance of a cell if it is a source.
+  __device__ __forceinline__ int32_t start_of(int32_t cell) const { return p.grid.count_source ? step_quanta(costs_[cell], scale_) : 0; }
+
+  // Of a set, by the first warp: the target of least distance, the lowest cell among equal ones.
+  __device__ __forceinline__ int32_t nearest_target() const {
+    const device_grid& g = p.grid;
+    int32_t least = INT32_MAX, nearest = INT32_MAX;
+    for (int32_t i = threadIdx.x; i < g.target_count; i += 32) {  // ascending
+      const int32_t distance = distance_[g.targets[i]];
+      if (distance < least) nearest = g.targets[i];
+      least = ::min(distance, least);
+    }
+    const int32_t of_all = __reduce_min_sync(full_mask, least);
+    return __reduce_min_sync(full_mask, least == of_all ? nearest : INT32_MAX);
+  }
 
   struct round_state {
     int32_t waiting[2];     // how many tiles are in each of the two lists
@@ -152,10 +174,10 @@ class grid_path_tiles_oracle {
     __syncthreads();
   }
 
-  // Draws the costs, and lists the source's tile.
+  // Draws the costs, and lists the tiles of the sources and those that touch one.
   __device__ __forceinline__ void start() {
     const device_grid& g = p.grid;
-    const int32_t n = (int32_t)p.n, of_source = g.source / g.width / tile_rows * tiles_across(g) + g.source % g.width / tile_columns;
+    const int32_t n = (int32_t)p.n;
     for (int32_t q = threadIdx.x; q < (n + 3) / 4; q += threads) {
       float z[4];
       source::quad(p, row_, sample_, (uint32_t)q, z);
@@ -163,17 +185,26 @@ class grid_path_tiles_oracle {
       for (int j = 0; j < 4; ++j) {
         const int32_t i = 4 * q + j;
         if (i >= n) break;
-        costs_[i] = cell_cost<Plain>(p, g.passable[i] ? theta_[i] : INFINITY, i, z[j]);
+        costs_[i] = cell_cost<Plain>(p, row_, g.passable[i] ? theta_[i] : INFINITY, i, z[j]);
         distance_[i] = far_quanta;
       }
     }
     for (int32_t i = threadIdx.x; i < tiles(g); i += threads) {
-      listed_[i] = i == of_source;
-      if constexpr (!Shared) keys_[i] = i == of_source ? 0 : INT32_MAX;
+      listed_[i] = 0;
+      if constexpr (!Shared) keys_[i] = INT32_MAX;
     }
-    if (threadIdx.x == 0) {
-      lists_[0] = of_source;
-      shared_state() = {{1, 0}, 0, INT32_MAX};
+    round_state& state = shared_state();
+    if (threadIdx.x == 0) state = {{0, 0}, 0, INT32_MAX};
+    __syncthreads();
+    // A thread for each of the nine cells around a source.
+    for (int32_t i = threadIdx.x; i < 9 * (g.sources ? g.source_count : 1); i += threads) {
+      const int32_t cell = g.sources ? g.sources[i / 9] : ends().source, begin = start_of(cell);
+      const int32_t row = cell / g.width + i % 9 / 3 - 1, column = cell % g.width + i % 3 - 1;
+      if (i % 9 == 4) distance_[cell] = begin;
+      if (row < 0 || row >= g.height || column < 0 || column >= g.width) continue;
+      const int32_t of_cell = row / tile_rows * tiles_across(g) + column / tile_columns;
+      if constexpr (!Shared) atomicMin(keys_ + of_cell, begin);
+      if (atomicOr(listed_ + of_cell, unsettled) == 0) lists_[atomicAdd(state.waiting, 1)] = of_cell;
     }
   }
 
@@ -189,7 +220,9 @@ class grid_path_tiles_oracle {
       const bool is_west = lane_of_warp == 0, is_east = lane_of_warp == tile_columns - 1;
       across = which % tiles_across(g);
       down = which / tiles_across(g);
+      moved = 0;
       if (lane_of_warp == 0) {
+        moved = o.listed_[which] & unsettled;
         o.listed_[which] = 0;
         if constexpr (!Shared) o.keys_[which] = INT32_MAX;
       }
@@ -223,14 +256,6 @@ class grid_path_tiles_oracle {
       }
       top = x.distance[0];
       bottom = x.distance[tile_rows - 1];
-      moved = 0;
-
-      // Where everything begins: in memory the source is at infinity until its tile has been relaxed, so that it counts as changed.
-      if (g.source / g.width / tile_rows == down && g.source % g.width == column) {
-#pragma unroll
-        for (int r = 0; r < tile_rows; ++r)
-          if (g.source / g.width == r0 + r) take(r, g.count_source ? x.quanta[r] : 0);
-      }
 
       // From outside: the row above, the columns at the sides, the row below.
       int32_t before = side > 0 && r0 > 0 ? o.distance_[above + beside] : grid_infinity, here = side > 0 ? o.distance_[corner + beside] : grid_infinity;
@@ -251,7 +276,7 @@ class grid_path_tiles_oracle {
 
     __device__ __forceinline__ void relax(const grid_path_tiles_oracle& o, int32_t* next, int32_t* waiting) {
       const device_grid& g = o.p.grid;
-      // Inside, the tile was stable when it was last written.
+      // Inside, a tile that has been written is stable.
       if (!__any_sync(full_mask, moved != 0)) return;
       const uint64_t before = x.sum();
       if (__all_sync(full_mask, o.even_)) {
@@ -285,7 +310,7 @@ class grid_path_tiles_oracle {
       if (across + dc < 0 || across + dc >= tiles_across(g) || down + dr < 0 || down + dr >= tiles_down(g)) return;
       const int32_t neighbour = (down + dr) * tiles_across(g) + across + dc;
       if constexpr (!Shared) atomicMin(o.keys_ + neighbour, key);
-      if (atomicExch(o.listed_ + neighbour, 1) == 0) next[atomicAdd(waiting, 1)] = neighbour;
+      if (atomicOr(o.listed_ + neighbour, listed) == 0) next[atomicAdd(waiting, 1)] = neighbour;
     }
 
    private:
@@ -310,7 +335,7 @@ class grid_path_tiles_oracle {
   int32_t* slanted_;  // of this lane's column in the warp's tile: quanta of diagonal steps
   int32_t* distance_;
   float* costs_;
-  int32_t* listed_;  // whether a tile is in a list
+  int32_t* listed_;  // whether a tile is in a list: 0, or listed, unsettled
   int32_t* lists_;   // of this round and the next one; tiles also have the round's choice
   int32_t* keys_;    // tiles: a listed tile's least new distance next to it
   uint32_t row_, sample_ = 0;

@@ -95,7 +95,7 @@ class rank_network_oracle {
       scatter_positions(positions, first, std::make_index_sequence<Regs>{});
       __syncwarp();
       const auto report = [&](int item, int position, float z) {
-        const float score = D == detail::score ? source::score(p, theta(item), item, z) : 0.0f;
+        const float score = D == detail::score ? source::score(p, row_counter(p, row_), theta(item), item, z) : 0.0f;
         f((int64_t)item, (int64_t)(uint32_t)(position + p.base), score, z);
       };
       const float4* noise = noise_of(&mine(0));
@@ -162,7 +162,7 @@ class rank_network_oracle {
         words[3] = word(factor.w, z[3], of_item.w, first + 3);
       } else {
         const auto word = [&](float theta, float z, int item) {
-          return exact_rank_score(p, source::score(p, theta, item < count() ? item : 0, z));  // epsilon_per_item ends with the last item
+          return exact_rank_score(p, source::score(p, row, theta, item < count() ? item : 0, z));  // epsilon_per_item ends with the last item
         };
         words[0] = word(of_item.x, z[0], first);
         words[1] = word(of_item.y, z[1], first + 1);

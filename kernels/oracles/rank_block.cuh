@@ -96,7 +96,7 @@ class rank_block_oracle {
         source::quad(p, row, sample_, (uint32_t)q, z);
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-          if (4 * q + j < count()) key[j] = exact_rank_score(p, source::score(p, theta[4 * q + j], 4 * q + j, z[j]));
+          if (4 * q + j < count()) key[j] = exact_rank_score(p, source::score(p, row, theta[4 * q + j], 4 * q + j, z[j]));
       }
       ((uint4*)keys())[q] = make_uint4(key[0], key[1], key[2], key[3]);
       uint32_t* const counts = starts(0) + run_of((uint32_t)(4 * q), per_run) * digits;

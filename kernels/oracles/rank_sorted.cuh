@@ -32,7 +32,7 @@ class rank_sorted_oracle {
     for (int64_t position = threadIdx.x; position < p.n; position += threads) {
       const int64_t item = items_[position];
       const float z = D == detail::none ? 0.0f : source::at(p, row_counter(p, row_), sample_, item);
-      f(item, position + p.base, D == detail::score ? source::score(p, p.theta[row_ * p.n + item], item, z) : 0.0f, z);
+      f(item, position + p.base, D == detail::score ? source::score(p, row_counter(p, row_), p.theta[row_ * p.n + item], item, z) : 0.0f, z);
     }
   }
 

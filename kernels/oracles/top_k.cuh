@@ -34,6 +34,7 @@ class top_k_registers {
 
   // Padded with -infinity, which no score is.
   __device__ __forceinline__ void begin_row() {
+    if (Lanes < 32) read_k();
     for (int i = (int)threadIdx.x; i < Lanes * keys; i += threads) staged_[i] = i < p.n ? theta_[i] : -INFINITY;
   }
 
@@ -43,11 +44,12 @@ class top_k_registers {
     sample_ = sample_counter(p, step_sample(first) < last ? step_sample(first) : last - 1);
 #pragma unroll
     for (int block = 0; block < blocks_of_keys; ++block) make_keys(block);
+    if (Lanes == 32) read_k();  // a load is cheaper there than a register from sample to sample
     bool found = false;
     uint32_t guess = threshold_;  // the last sample's
-    if (p.k <= best_kept) {
+    if (k_ <= best_kept) {
       guess = Lanes == 32 ? tournament() : merged();
-      found = __all_sync(full_mask, take(guess) == p.k);
+      found = __all_sync(full_mask, take(guess) == k_);
     }
     if (!found) search(guess);
   }
@@ -70,6 +72,9 @@ class top_k_registers {
  private:
   static constexpr int best_kept = 16;  // up to this k the threshold is found among few keys of each lane
 
+  // By a reduction, so that the compiler knows that it is the same for the whole warp.
+  __device__ __forceinline__ void read_k() { k_ = (int)__reduce_max_sync(full_mask, (unsigned)p.state[row_ - p.first_row].k); }
+
   static __device__ __forceinline__ int item_of(int r) { return 4 * (lanes::rank() + Lanes * (r / 4)) + r % 4; }
 
   // Whether no item has a key in this block: the same for all lanes.
@@ -88,7 +93,7 @@ class top_k_registers {
     source::quad(p, row_, sample_, (uint32_t)q, z);
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      keys_[4 * block + j] = Plain || 4 * q + j < p.n ? ordered<lane>(source::score(p, theta[j], 4 * q + j, z[j])) : 0;
+      keys_[4 * block + j] = Plain || 4 * q + j < p.n ? ordered<lane>(source::score(p, row_, theta[j], 4 * q + j, z[j])) : 0;
   }
 
   // x[at], from registers.
@@ -138,7 +143,7 @@ class top_k_registers {
       for (int r = 0; r < best_kept; ++r) rest[r] = __shfl_xor_sync(full_mask, best[r], d);
       merge(best, rest);
     }
-    return pick<best_kept>(best, best_kept - (int)p.k);
+    return pick<best_kept>(best, best_kept - k_);
   }
 
   // The larger half of two ascending lists, ascending.
@@ -175,7 +180,7 @@ class top_k_registers {
       compare_exchange<lane>(best[2], best[3]);
     }
     uint32_t t = 0;
-    for (int round = 0; round < (int)p.k; ++round) {
+    for (int round = 0; round < k_; ++round) {
       t = __reduce_max_sync(full_mask, best[3]);
       if (best[3] == t) {
         best[3] = best[2];
@@ -195,19 +200,19 @@ class top_k_registers {
     int found = Lanes * keys;  // keys from low on
     for (;;) {
       const int count = take(tried);
-      if (count >= p.k) {
+      if (count >= k_) {
         low = tried;
         found = count;
       } else {
         high = tried;
       }
-      if (__all_sync(full_mask, found == p.k || high - low == 1)) break;
+      if (__all_sync(full_mask, found == k_ || high - low == 1)) break;
       const uint32_t half = (high - low) / 2, far = (low == 0 || high == top) && step < half ? step : half;
       tried = low == 0 ? high - far : low + far;
       if (step < 1u << 29) step *= 4;
     }
     if (__any_sync(full_mask, tried != low)) take(low);
-    if (__any_sync(full_mask, found != p.k)) drop_ties(low, found - (int)p.k);
+    if (__any_sync(full_mask, found != k_)) drop_ties(low, found - k_);
     threshold_ = low;
   }
 
@@ -242,6 +247,7 @@ class top_k_registers {
   const float* theta_;
   float* staged_;
   uint32_t row_, sample_ = 0;
+  int k_ = 0;  // of the row
   uint32_t keys_[keys];
   uint32_t threshold_ = 0;  // what the last search found
   uint32_t taken_ = 0;      // bit r: key r is among the k largest

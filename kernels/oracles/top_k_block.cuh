@@ -30,16 +30,16 @@ class top_k_select {
 
   __device__ __forceinline__ top_k_select(const problem& problem_, int64_t row, unsigned char* shared)
       : p(problem_), theta_(problem_, row), shared_(*(memory*)shared), quads_(theta_.count()), row_(row_counter(problem_, row)) {}
-  __device__ __forceinline__ void begin_row() {}
+  __device__ __forceinline__ void begin_row() { k_ = __reduce_max_sync(full_mask, (uint32_t)p.state[row_ - p.first_row].k); }
 
   __device__ __forceinline__ int64_t step_sample(int64_t first) const { return first; }
 
   __device__ __forceinline__ void solve(int64_t first, int64_t) {
     sample_ = sample_counter(p, first);
-    filtered_ = (p.n <= capacity || p.k <= capacity / 2) && filter();
+    filtered_ = (p.n <= capacity || k_ <= capacity / 2) && filter();
     if (filtered_) return;
     threshold_ = 0;
-    wanted_ = p.k;
+    wanted_ = k_;
     refine<21, 11>();
     refine<10, 11>();
     refine<0, 10>();
@@ -106,7 +106,7 @@ class top_k_select {
     theta_.load(q, t);
     source::quad(p, row_, sample_, q, z);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) score[j] = Plain || i + j < p.n ? source::score(p, t[j], i + j, z[j]) : -INFINITY;
+    for (int j = 0; j < 4; ++j) score[j] = Plain || i + j < p.n ? source::score(p, row_, t[j], i + j, z[j]) : -INFINITY;
   }
 
   // Whether the buffer has the k largest; if so, the threshold is found.
@@ -116,8 +116,8 @@ class top_k_select {
     for (;;) {
       gather(stride, bound);
       // Of the items at a stride, enough that hardly ever less than k of all items reach the last one.
-      const float expected = (float)p.k / (float)stride;
-      const uint32_t rank = stride == 1 ? (uint32_t)p.k : (uint32_t)(expected + 3.0f * sqrtf(expected)) + 3;
+      const float expected = (float)k_ / (float)stride;
+      const uint32_t rank = stride == 1 ? k_ : (uint32_t)(expected + 3.0f * sqrtf(expected)) + 3;
       if (gathered_ < rank || gathered_ > capacity) return false;
       select(rank);
       if (stride == 1) return true;
@@ -258,6 +258,7 @@ class top_k_select {
   memory& shared_;
   uint32_t quads_;
   uint32_t row_, sample_ = 0;
+  uint32_t k_ = 0;  // of the row; by a reduction, so that the compiler knows that it is the same for the whole warp
   bool filtered_ = false;
   uint32_t gathered_ = 0;  // scores in the buffer
   uint32_t threshold_ = 0;

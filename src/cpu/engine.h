@@ -57,7 +57,7 @@ class sampler {
   PERTURB_NOINLINE void solve(int64_t first, bool silent) {
     first_ = first;
     silent_ = silent;
-    if (!silent) source_.begin(c_.keys, c_.antithetic, row_.row, (uint32_t)(c_.first_sample + first));
+    if (!silent) source_.begin(c_, row_.b, first);
     oracle_.begin_group();
     for (int64_t i0 = 0; i0 < c_.n(); i0 += item_block) {
       const int64_t count = c_.n() - i0 < item_block ? c_.n() - i0 : item_block;
@@ -65,7 +65,7 @@ class sampler {
       if (silent) {
         for (int64_t i = 0; i < count * lanes; ++i) z[i] = 0.0f;
       } else {
-        fill<wanted::noise>(i0, count, z);
+        source_.template fill<wanted::noise>(i0, count, z);
       }
       oracle_.feed(i0, count, z);
     }
@@ -74,13 +74,19 @@ class sampler {
 
   template <wanted W>
   PERTURB_INLINE void fill(int64_t i0, int64_t count, float* out) const {
-    with_distribution(c_.noise, [&](auto d) { source_.template fill<decltype(d)::value, W>(i0, count, out); });
+    source_.template fill<W>(i0, count, out);
   }
 
   // The nonzeros of y: f(lane, item, coefficient, score). score is that of the value; only with Scores.
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int count, F&& f) const {
     oracle_.template for_each<Scores>(count, z_, f);
+  }
+
+  // Of a sort: f(lane, position, item, score).
+  template <bool Scores, class F>
+  PERTURB_INLINE void for_positions(int count, F&& f) const {
+    oracle_.template for_positions<Scores>(count, z_, f);
   }
 
   // Whether every item of every lane has a nonzero; for_items() then walks the items with all lanes' scores and noise at once.
@@ -107,6 +113,11 @@ class sampler {
   PERTURB_NOINLINE float make_noise(int lane, int64_t item) const {
     float z = 0.0f;
     using scalar = scalar_lanes<isa>;
+    if (!c_.plain_words()) {
+      float values[4];
+      special_quad<scalar>(c_, row_.b, false, (uint32_t)(first_ + lane), (uint32_t)(item >> 2), values);
+      return values[item & 3];
+    }
     with_distribution(c_.noise, [&](auto d) {
       uint32_t words[4];
       float values[4];

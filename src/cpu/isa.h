@@ -7,15 +7,20 @@
 #include <new>
 
 #include "cpu/engine.h"
+#include "cpu/distances.h"
+#include "cpu/estimators/covariance.h"
 #include "cpu/estimators/expectation.h"
 #include "cpu/estimators/fenchel_young.h"
 #include "cpu/estimators/jvp.h"
 #include "cpu/estimators/resolve.h"
 #include "cpu/estimators/solve.h"
+#include "cpu/estimators/sorted_values.h"
 #include "cpu/estimators/vjp.h"
+#include "cpu/estimators/vjp_epsilon.h"
 #include "cpu/oracles/argmax.h"
 #include "cpu/oracles/grid_path.h"
 #include "cpu/oracles/rank.h"
+#include "cpu/oracles/sort.h"
 #include "cpu/oracles/top_k.h"
 
 namespace perturb {
@@ -44,7 +49,15 @@ struct isa_table {
   }
 
   template <template <class> class Estimator, class F>
-  static PERTURB_INLINE auto with_oracle(const call& c, F&& f) {
+  static PERTURB_INLINE auto with_sort(const call& c, F&& f) {
+    const bool enough = c.operation != PERTURB_OP_SOLVE && c.samples >= fewest_grouped_samples<Vec>;
+    if (sort_keeps_best(c)) return choose<Estimator, sort_best, sort_single>(enough, f);
+    return choose<Estimator, sort_group, sort_single>(enough && rank_fits_group(c), f);
+  }
+
+  // Of the oracles whose y has theta's entries.
+  template <template <class> class Estimator, class F>
+  static PERTURB_INLINE auto with_value_oracle(const call& c, F&& f) {
     const bool sampled = c.operation != PERTURB_OP_SOLVE && c.operation != PERTURB_OP_LPGD && c.operation != PERTURB_OP_SPO_PLUS;
     const bool enough = sampled && c.samples >= fewest_grouped_samples<Vec>;
     switch (c.oracle->kind) {
@@ -53,9 +66,16 @@ struct isa_table {
         if (top_k_fits_group(c)) return choose<Estimator, top_k_group, top_k_single>(enough, f);
         return choose<Estimator, top_k_sorted, top_k_single>(enough && top_k_fits_sorted(c), f);
       case oracle_kind::rank: return choose<Estimator, rank_group, rank_single>(enough && rank_fits_group(c), f);
-      case oracle_kind::grid_path: break;
+      case oracle_kind::grid_path:
+      case oracle_kind::sort: break;  // a sort never comes here
     }
     return choose<Estimator, grid_path_group, grid_path_single>(sampled && grid_path_fits_group(c), f);
+  }
+
+  template <template <class> class Estimator, class F>
+  static PERTURB_INLINE auto with_oracle(const call& c, F&& f) {
+    if (c.oracle->kind == oracle_kind::sort) return with_sort<Estimator>(c, f);
+    return with_value_oracle<Estimator>(c, f);
   }
 
   template <class F>
@@ -66,10 +86,14 @@ struct isa_table {
       case PERTURB_OP_VJP: return with_oracle<vjp_estimator>(c, f);
       case PERTURB_OP_JVP: return with_oracle<jvp_estimator>(c, f);
       case PERTURB_OP_JACOBIAN: return with_oracle<jacobian_estimator>(c, f);
-      case PERTURB_OP_FENCHEL_YOUNG: return with_oracle<fenchel_young_estimator>(c, f);
+      case PERTURB_OP_FENCHEL_YOUNG: return with_value_oracle<fenchel_young_estimator>(c, f);
       case PERTURB_OP_LPGD:
       case PERTURB_OP_IMLE:
-      case PERTURB_OP_SPO_PLUS: return with_oracle<resolve_estimator>(c, f);
+      case PERTURB_OP_SPO_PLUS: return with_value_oracle<resolve_estimator>(c, f);
+      case PERTURB_OP_SORTED_VALUES: return with_sort<sorted_values_estimator>(c, f);
+      case PERTURB_OP_SORTED_VALUES_VJP: return with_sort<sorted_values_vjp_estimator>(c, f);
+      case PERTURB_OP_VJP_EPSILON: return with_oracle<vjp_epsilon_estimator>(c, f);
+      case PERTURB_OP_COVARIANCE: return with_value_oracle<covariance_estimator>(c, f);
       default: return with_oracle<solve_estimator>(c, f);
     }
   }
@@ -111,8 +135,8 @@ struct isa_table {
   static void fill_problems(const call& c, int64_t n, int64_t first, int64_t last, float* out) {
     single source;
     for (int64_t p = first; p < last; ++p) {
-      source.begin(c.keys, c.antithetic, (uint32_t)(c.first_row + p / c.samples), (uint32_t)(c.first_sample + p % c.samples));
-      with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, W>(0, n, out + (p - first) * n); });
+      source.begin(c, p / c.samples, p % c.samples);
+      source.template fill<W>(0, n, out + (p - first) * n);
     }
   }
 
@@ -121,8 +145,9 @@ struct isa_table {
     using lane = typename single::V;
     const int64_t n = c.n();
     const float* factors = c.epsilon_per_item;
-    const float sign = c.multiplicative ? 1.0f : c.oracle->noise_sign(), epsilon = c.epsilon;
+    const float sign = c.multiplicative ? 1.0f : c.oracle->noise_sign();
     for (int64_t p = first; p < last; ++p, z += n, perturbed += n) {
+      const float epsilon = c.row_epsilon(p / c.samples);
       const float* theta = c.theta + p / c.samples * n;
       if (c.multiplicative) {
         for (int64_t i = 0; i < n; ++i) perturbed[i] = multiplicative_score<lane>(theta[i], factors ? epsilon * factors[i] : epsilon, z[i]);
@@ -141,10 +166,10 @@ struct isa_table {
     row.begin_call();
     for (int64_t p = first; p < last; ++p) {
       if (p == first || p % c.samples == 0) row.begin(p / c.samples, c.theta + p / c.samples * c.n());
-      source.begin(c.keys, c.antithetic, row.row, (uint32_t)(c.first_sample + p % c.samples));
+      source.begin(c, p / c.samples, p % c.samples);
       for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
         const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
-        with_distribution(c.noise, [&](auto d) { source.template fill<decltype(d)::value, wanted::noise>(i0, count, z); });
+        source.template fill<wanted::noise>(i0, count, z);
         for (int64_t i = 0; i < count; ++i) {
           if (!row.counts(i0 + i) || row.score(i0 + i, z[i]) >= c.oracle->grid->cost_floor) continue;
           ++found;
@@ -160,7 +185,19 @@ struct isa_table {
   }
 
   static constexpr cpu_backend make(const char* name) {
-    return {name, Vec::count, scratch_bytes, row_words, run, finish, below_floor, fill_problems<wanted::noise>, fill_problems<wanted::score>, perturb};
+    return {name,
+            Vec::count,
+            scratch_bytes,
+            row_words,
+            run,
+            finish,
+            below_floor,
+            fill_problems<wanted::noise>,
+            fill_problems<wanted::score>,
+            fill_problems<wanted::slope>,
+            perturb,
+            negative_distances<Vec>,
+            distance_gradient<typename Vec::isa>};
   }
 };
 

@@ -35,17 +35,21 @@ struct row_view {
   // The largest sum of |y|.
   PERTURB_INLINE double weight() const {
     const grid* g = c.oracle->grid.get();
-    return oracle_weight(c.oracle->kind, c.n(), c.oracle->k, g ? g->reached : 0, g ? g->diagonal_factor : 1.0f);
+    return oracle_weight(c.oracle->kind, c.n(), c.oracle->k_of(row), g ? g->ends_of(row).reached : 0, g ? g->diagonal_factor : 1.0f);
   }
   // math/scales.h; 0 also where an item does not count.
   PERTURB_INLINE double derivative_amplitude(int64_t i) const { return counts(i) ? perturb::derivative_amplitude(c.multiplicative, amplitude(i), theta[i]) : 0.0; }
 
-  // Once per call: amplitudes do not depend on the row.
-  PERTURB_NOINLINE void begin_call() {
+  // Once per call, for what rows have in common.
+  PERTURB_INLINE void begin_call() {
+    if (!c.epsilon_per_row) set_amplitudes(c.epsilon);
+  }
+
+  PERTURB_NOINLINE void set_amplitudes(float of_row) {
     const float sign = c.multiplicative ? 1.0f : c.oracle->noise_sign();
     epsilon_max = 0.0;
     for (int64_t i = 0; i < (stride ? c.n() : 1); ++i) {
-      const float e = stride ? c.epsilon * c.epsilon_per_item[i] : c.epsilon;
+      const float e = stride ? of_row * c.epsilon_per_item[i] : of_row;
       epsilon[i] = sign * e;
       if (e > epsilon_max) epsilon_max = e;
     }
@@ -56,6 +60,7 @@ struct row_view {
     b = b_;
     row = (uint32_t)(c.first_row + b);
     theta = theta_;
+    if (c.epsilon_per_row) set_amplitudes(c.row_epsilon(b));
     double theta_low = HUGE_VAL, theta_high = -HUGE_VAL;
     for (int64_t i = 0; i < c.n(); ++i) {
       if (!counts(i)) continue;

@@ -1,18 +1,18 @@
 // How the problems of a call, [batch, samples] flattened, are divided: into units that threads take one after the other, and blocks of
 // a unit that one callback solves.
 //
-// A chunk is what is summed by itself before it is added to its row: 128 samples of one row, counted from the call's first. Chunks are
-// part of the result's bits, so they depend on the samples alone; units and blocks are not, and suit threads and caches.
+// Chunks (sums.h) are part of the result's bits, so they depend on the samples alone; units and blocks are not, and suit threads and
+// caches.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "backend.h"
+#include "custom/sums.h"
 
 namespace perturb {
 
-constexpr int64_t chunk_samples = 128;
 constexpr int64_t block_limit = 128;       // problems of one callback: perturb.h promises it
 constexpr int64_t block_floats = 1 << 17;  // of theta or of y in one callback, where one problem is not larger: scratch stays in cache
 
@@ -32,7 +32,8 @@ struct division {
 
   division(const call& c, int pool_size) : samples(c.samples), batch(c.batch) {
     chunks = (samples + chunk_samples - 1) / chunk_samples;
-    const int64_t wanted = c.oracle->custom->thread_safe ? pool_size : 1;
+    const bool safe = (!c.oracle->custom || c.oracle->custom->thread_safe) && (!c.cost || c.cost->thread_safe);
+    const int64_t wanted = safe ? pool_size : 1;
     // Taking turns costs waiting where a thread is late. With rows enough for everyone nobody has to.
     in_turns = chunks > 1 && wanted > 1 && batch < 4 * wanted;
     rows = std::clamp<int64_t>((batch + wanted - 1) / wanted, 1, std::max<int64_t>(1, block_limit / samples));

@@ -1,17 +1,24 @@
-// The engine of custom oracles: perturb -> the caller's solver -> sums, block by block, on one thread or on the context's pool.
+// The engine of calls with callbacks: perturb -> the caller's solver, or cost function -> sums, block by block, on one thread or on the
+// pool.
 //
 // Threads take units of the call in ascending order (progress.h). Whole rows are finished by the thread that solved them; where units are
 // chunks, threads add them to the row's sums in turn. Results go to scratch first: a call whose solver fails has written nothing.
+#include "execute.h"
+
 #include <cstring>
 
 #include "check.h"
 #include "cpu/float_mode.h"
+#include "custom/block.h"
+#include "custom/cost.h"
+#include "custom/covariance.h"
 #include "custom/custom.h"
 #include "custom/derivatives.h"
 #include "custom/division.h"
 #include "custom/expectation.h"
 #include "custom/fenchel_young.h"
 #include "custom/progress.h"
+#include "custom/resolve.h"
 #include "custom/solutions.h"
 #include "error.h"
 
@@ -25,15 +32,18 @@ Estimator make_sums(const call& c, arena& a, bool used) {
   return Estimator(c, used ? a : nothing);
 }
 
-// What a call keeps until it has succeeded, the solutions without noise, and the sums of the row whose chunks threads add in turn.
+// What a call keeps until it has succeeded, the inputs of LPGD and its family, the solutions without noise, and the sums of the row whose
+// chunks threads add in turn.
 template <class Estimator>
 struct common_state {
   Estimator row;
-  float* hard = nullptr;
+  float *inputs = nullptr, *hard = nullptr;
   float* outputs[4] = {};
 
   common_state(const call& c, const division& d, arena& a) : row(make_sums<Estimator>(c, a, d.in_turns)) {
-    if (Estimator::wants_scores && c.baseline == centring::unperturbed) hard = a.take<float>(c.batch * c.m());
+    if (resolves(c.operation)) inputs = a.take<float>(2 * c.batch * c.n());
+    if (may_sum_scores(c.operation) && c.baseline == centring::unperturbed)
+      hard = a.take<float>(c.batch * (c.operation == PERTURB_OP_COST ? 1 : c.m()));
     for (int o = 0; o < 4; ++o)
       if (c.operation != PERTURB_OP_SAMPLE) outputs[o] = a.take<float>(output_count(c, o));
   }
@@ -43,15 +53,10 @@ struct common_state {
 template <class Estimator>
 struct thread_state {
   Estimator chunk, row;
-  float *noise, *scores, *y;
-  const float* theta;  // what the solver is given: the scores, or the caller's own rows
+  problem_block block;
 
-  thread_state(const call& c, const division& d, arena& a) : chunk(c, a), row(make_sums<Estimator>(c, a, d.chunks > 1 && !d.in_turns)) {
-    const int64_t perturbed = c.operation == PERTURB_OP_SOLVE ? 0 : d.block * c.n();
-    noise = a.take<float>(perturbed);
-    scores = a.take<float>(perturbed);
-    y = a.take<float>(d.block * c.m());
-  }
+  thread_state(const call& c, const cpu_backend& cpu, const division& d, arena& a)
+      : chunk(c, a), row(make_sums<Estimator>(c, a, d.chunks > 1 && !d.in_turns)), block(c, cpu, d.block, a) {}
 };
 
 template <class Estimator>
@@ -60,7 +65,7 @@ class engine {
   engine(const perturb_context& context, const call& c) : cpu_(*context.cpu), c_(c), division_(c, context.pool->size()) {
     arena common(nullptr), share(nullptr);
     common_state<Estimator>(c, division_, common);
-    thread_state<Estimator>(c, division_, share);
+    thread_state<Estimator>(c, cpu_, division_, share);
     common_bytes_ = common.used();
     share_bytes_ = share.used();
   }
@@ -82,16 +87,25 @@ class engine {
     char* memory = static_cast<char*>(scratch.memory());
     arena a(memory);
     common_state<Estimator> common(c_, division_, a);
-    if (common.hard) {
-      if (const perturb_status s = solve_rows(context, common.hard)) return s;
+    const auto with_threads = [&](auto&& f) {
+      context.pool->run(division_.threads, [&](int thread) {
+        const float_mode mode;
+        arena own(memory + common_bytes_ + (size_t)thread * share_bytes_);
+        thread_state<Estimator> mine(c_, cpu_, division_, own);
+        f(mine);
+      });
+    };
+    if (c_.oracle->grid && c_.oracle->grid->refuse_negative) {
+      arena own(memory + common_bytes_);
+      if (const perturb_status s = refuse_negative(context, c_, thread_state<Estimator>(c_, cpu_, division_, own).block.kernel_scratch()))
+        return s;
+    }
+    if (common.inputs) fill_inputs(c_, common.inputs);
+    if (common.hard && sums_scores(c_)) {
+      if (const perturb_status s = solve_rows(with_threads, common.hard)) return s;
     }
     progress at(division_.units);
-    context.pool->run(division_.threads, [&](int thread) {
-      const float_mode mode;
-      arena own(memory + common_bytes_ + (size_t)thread * share_bytes_);
-      thread_state<Estimator> mine(c_, division_, own);
-      work(at, common, mine);
-    });
+    with_threads([&](thread_state<Estimator>& mine) { work(at, common, mine); });
     if (at.failed()) return report(c_, at.first_failure());
     for (int o = 0; o < 4; ++o)
       if (common.outputs[o] && c_.output[o]) std::memcpy(c_.output[o], common.outputs[o], (size_t)output_count(c_, o) * sizeof(float));
@@ -100,19 +114,17 @@ class engine {
   }
 
  private:
-  // The solutions without noise, y [batch, m].
-  perturb_status solve_rows(perturb_context& context, float* y) const {
-    call rows = c_;
-    rows.operation = PERTURB_OP_SOLVE;
-    rows.samples = 1;
+  // The solutions without noise [batch, m], or their costs [batch].
+  template <class WithThreads>
+  perturb_status solve_rows(const WithThreads& with_threads, float* out) const {
+    const call rows = solving_rows(c_);
+    const int64_t width = c_.operation == PERTURB_OP_COST ? 1 : c_.m();
     const int64_t block = std::min(division_.block, (c_.batch + division_.threads - 1) / division_.threads);
     progress at((c_.batch + block - 1) / block);
-    context.pool->run(division_.threads, [&](int) {
-      const float_mode mode;
+    with_threads([&](thread_state<Estimator>& mine) {
       for (int64_t unit; (unit = at.take()) >= 0;) {
         const int64_t first = unit * block, count = std::min(block, c_.batch - first);
-        const solver_failure failure = call_solver(rows, first, count, c_.theta + first * c_.n(), y + first * c_.m());
-        if (failure.why != solver_failure::reason::none) at.fail(unit, failure);
+        if (const solver_failure failure = mine.block.solve_rows(rows, first, count, out + first * width)) at.fail(unit, failure);
       }
     });
     return at.failed() ? report(rows, at.first_failure()) : PERTURB_OK;
@@ -135,17 +147,15 @@ class engine {
     for (int64_t first = problems.first; first < problems.last; first += division_.block) {
       if (at.stopped(unit)) return false;
       const int64_t count = std::min(division_.block, problems.last - first);
-      const solver_failure failure = solve_block(first, count, mine);
-      if (failure.why != solver_failure::reason::none) {
+      if (const solver_failure failure = mine.block.solve(first, count, common.inputs)) {
         at.fail(unit, failure);
         return false;
       }
       for (int64_t p = first; p < first + count; ++p) {
-        const int64_t sample = p % c_.samples, at_block = p - first;
+        const int64_t sample = p % c_.samples;
         row.b = p / c_.samples;
         if (sample % chunk_samples == 0) mine.chunk.begin(row);
-        const float* noise = c_.operation == PERTURB_OP_SOLVE ? nullptr : mine.noise + at_block * c_.n();
-        mine.chunk.add(row, {sample, mine.y + at_block * c_.m(), mine.theta + at_block * c_.n(), noise});
+        mine.chunk.add(row, mine.block.solved(p - first));
         const bool chunk_ends = sample == c_.samples - 1 || sample % chunk_samples == chunk_samples - 1;
         if (chunk_ends && !division_.in_turns) add_chunk(row.b, sample / chunk_samples, mine.chunk, mine.row, common);
       }
@@ -161,17 +171,6 @@ class engine {
     if (number == 0) sums.begin(row);
     sums.merge(chunk);
     if (number == division_.chunks - 1) sums.finish(row, outputs);
-  }
-
-  solver_failure solve_block(int64_t first, int64_t count, thread_state<Estimator>& mine) const {
-    const int64_t n = c_.n(), last = first + count;
-    mine.theta = c_.operation == PERTURB_OP_SOLVE ? c_.theta + first * n : mine.scores;
-    if (c_.operation == PERTURB_OP_SOLVE) return call_solver(c_, first, count, mine.theta, mine.y);
-    cpu_.noise_fill(c_, n, first, last, mine.noise);
-    cpu_.perturb(c_, first, last, mine.noise, mine.scores);
-    const solver_failure failure = call_solver(c_, first, count, mine.theta, mine.y);
-    if (Estimator::wants_scores && c_.noise != distribution::normal) cpu_.score_fill(c_, n, first, last, mine.noise);
-    return failure;
   }
 
   const cpu_backend& cpu_;
@@ -195,6 +194,16 @@ perturb_status with_engine(const perturb_context& context, const call& c, F&& f)
       return f(engine<custom_jacobian>(context, c));
     case PERTURB_OP_FENCHEL_YOUNG:
       return f(engine<custom_fenchel_young>(context, c));
+    case PERTURB_OP_VJP_EPSILON:
+      return f(engine<custom_vjp_epsilon>(context, c));
+    case PERTURB_OP_COVARIANCE:
+      return f(engine<custom_covariance>(context, c));
+    case PERTURB_OP_LPGD:
+    case PERTURB_OP_IMLE:
+    case PERTURB_OP_SPO_PLUS:
+      return f(engine<custom_resolve>(context, c));
+    case PERTURB_OP_COST:
+      return f(engine<custom_cost>(context, c));
     default:
       return f(engine<custom_solve>(context, c));
   }
@@ -204,6 +213,16 @@ perturb_status with_engine(const perturb_context& context, const call& c, F&& f)
 
 perturb_status custom_scratch_bytes(const perturb_context& context, const call& c, size_t& bytes) {
   return with_engine(context, c, [&](const auto& engine) { return engine.scratch_bytes(bytes); });
+}
+
+call solving_rows(const call& c) {
+  call rows;
+  rows.oracle = c.oracle;
+  rows.batch = c.batch;
+  rows.first_row = c.first_row;
+  rows.theta = c.theta;
+  rows.cost = c.cost;
+  return rows;
 }
 
 perturb_status custom_execute(perturb_context& context, const call& c) {

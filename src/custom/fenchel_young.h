@@ -10,8 +10,6 @@ namespace perturb {
 
 class custom_fenchel_young {
  public:
-  static constexpr bool wants_scores = false;
-
   custom_fenchel_young(const call& c, arena& a) : c_(c) {
     y_ = a.take<double>(c.n());
     weighted_ = a.take<double>(c.n());
@@ -28,14 +26,15 @@ class custom_fenchel_young {
     const double sign = c_.oracle->loss_sign();
     if (c_.output[0]) {
       double loss = 0.0;
-      for (int64_t i = 0; i < c_.n(); ++i) loss += ((double)solved.y[i] - (double)t[i]) * (double)solved.score[i];
+      for (int64_t i = 0; i < c_.n(); ++i) loss += loss_term(solved.y[i], t[i], solved.score[i]);
       loss_ += larger(0.0, sign * loss);
     }
     if (c_.output[2]) {
       double slope = 0.0;
       for (int64_t i = 0; i < c_.n(); ++i)
-        slope += ((double)solved.y[i] - (double)t[i]) *
-                 score_slope(c_.multiplicative, c_.oracle->noise_sign(), row.factor(i), row.amplitude(i), solved.noise[i], solved.score[i]);
+        slope += loss_term(
+            solved.y[i], t[i],
+            score_slope(c_.multiplicative, c_.oracle->noise_sign(), row.factor(i), row.amplitude(i), solved.noise[i], solved.score[i]));
       slope_ += sign * slope;
     }
     if (c_.output[1]) {
@@ -57,17 +56,13 @@ class custom_fenchel_young {
   }
 
   void finish(const custom_row& row, float* const* outputs) const {
-    const double samples = (double)c_.samples, sign = c_.oracle->loss_sign();
-    if (c_.output[0]) outputs[0][row.b] = (float)(loss_ / samples);
-    if (c_.output[2]) outputs[2][row.b] = (float)(slope_ / samples);
+    if (c_.output[0]) outputs[0][row.b] = mean_of(loss_, c_.samples);
+    if (c_.output[2]) outputs[2][row.b] = mean_of(slope_, c_.samples);
     if (!c_.output[1]) return;
     const float* t = row.operand(c_.n());
     float* gradient = outputs[1] + row.b * c_.n();
-    for (int64_t i = 0; i < c_.n(); ++i) {
-      const double solved = c_.multiplicative ? weighted_[i] / samples : y_[i] / samples;
-      const double wanted = c_.multiplicative ? weights_[i] / samples * (double)t[i] : (double)t[i];
-      gradient[i] = finite_float(sign * (solved - wanted));
-    }
+    for (int64_t i = 0; i < c_.n(); ++i)
+      gradient[i] = loss_gradient(c_.oracle->loss_sign(), c_.multiplicative, y_[i], weighted_[i], weights_[i], c_.samples, t[i]);
   }
 
  private:

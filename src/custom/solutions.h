@@ -9,8 +9,6 @@ namespace perturb {
 
 class custom_solve {
  public:
-  static constexpr bool wants_scores = false;
-
   custom_solve(const call& c, arena&) : c_(c) {}
   void begin(const custom_row&) {}
   void add(const custom_row&, const solved_sample& solved) { solved_ = solved; }
@@ -28,8 +26,6 @@ class custom_solve {
 // Straight to the caller's array: a copy of the whole output would be as large as all samples.
 class custom_sample {
  public:
-  static constexpr bool wants_scores = false;
-
   custom_sample(const call& c, arena&) : c_(c) {}
   void begin(const custom_row&) {}
   void add(const custom_row& row, const solved_sample& solved) {

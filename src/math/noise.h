@@ -10,13 +10,40 @@
 
 namespace perturb {
 
-enum class distribution : int { normal = 0, gumbel = 1, logistic = 2, laplace = 3 };
+// sum_of_gamma: math/sum_of_gamma.h; given: the caller's arrays. These two have no transform of a word here.
+enum class distribution : int { normal = 0, gumbel = 1, logistic = 2, laplace = 3, sum_of_gamma = 4, given = 5 };
 
-// Bounds of z and the power of two above |S|: what fixed-point scales are made from before any sample is drawn.
+// What given noise and its scores may be at most, in magnitude.
+constexpr float given_noise_limit = 64.0f, given_score_limit = 32.0f;
+
+// Bounds of z and the power of two that |S| does not exceed: what fixed-point scales are made from before any sample is drawn.
 // Functions, not tables: device code reads no host arrays.
-static PERTURB_INLINE double noise_high(distribution d) { return d == distribution::normal ? 6.77 : d == distribution::laplace ? 22.19 : 22.88; }
-static PERTURB_INLINE double noise_low(distribution d) { return d == distribution::gumbel ? -3.14 : -noise_high(d); }
-static PERTURB_INLINE int score_bits(distribution d) { return d == distribution::normal ? 3 : d == distribution::gumbel ? 5 : 1; }
+static PERTURB_INLINE double noise_high(distribution d) {
+  return d == distribution::normal         ? 6.77
+         : d == distribution::laplace      ? 22.19
+         : d == distribution::sum_of_gamma ? 32.0
+         : d == distribution::given        ? (double)given_noise_limit
+                                           : 22.88;
+}
+static PERTURB_INLINE double noise_low(distribution d) { return d == distribution::gumbel ? -3.14 : d == distribution::sum_of_gamma ? -7.0 : -noise_high(d); }
+static PERTURB_INLINE int score_bits(distribution d) { return d == distribution::normal ? 3 : d == distribution::gumbel || d == distribution::given ? 5 : 1; }
+
+// The numbers of sum-of-gamma noise (math/sum_of_gamma.h).
+struct sum_of_gamma {
+  int32_t terms;
+  float power;     // k
+  float centre;    // d = 1 + 1/k - 1/3
+  float slope;     // c = 1 / sqrt(9 d)
+  float offset;    // -log(terms) / k
+};
+
+// What is wanted of the noise: Z, its score S, or T = S Z - 1, the derivative of the log density in the amplitude, times the amplitude.
+enum class wanted { noise, score, slope };
+
+// The power of two above |S|, or |T|: T is at most 45 (normal), 68 (Gumbel) and 22.
+static PERTURB_INLINE int factor_bits(wanted w, distribution d) {
+  return w == wanted::score ? score_bits(d) : d == distribution::normal ? 6 : d == distribution::gumbel ? 7 : 5;
+}
 
 // Horner by fma, highest coefficient first.
 template <class V>
@@ -153,6 +180,21 @@ PERTURB_INLINE void scores_of_words(const typename V::u32 w[4], typename V::f32 
   } else {
     for (int j = 0; j < 4; ++j)
       s[j] = D == distribution::gumbel ? gumbel_score<V>(w[j]) : D == distribution::logistic ? logistic_score<V>(w[j]) : laplace_score<V>(w[j]);
+  }
+}
+
+// Four items' values of one kind from their four words.
+template <class V, distribution D, wanted W>
+PERTURB_INLINE void values_of_words(const typename V::u32 words[4], typename V::f32 values[4]) {
+  if constexpr (W == wanted::score) {
+    scores_of_words<V, D>(words, values);
+  } else {
+    noise_of_words<V, D>(words, values);
+  }
+  if constexpr (W == wanted::slope) {
+    typename V::f32 scores[4];
+    scores_of_words<V, D>(words, scores);
+    for (int j = 0; j < 4; ++j) values[j] = V::fma(scores[j], values[j], V::set1(-1.0f));
   }
 }
 

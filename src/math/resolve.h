@@ -78,8 +78,8 @@ static PERTURB_INLINE bool resolve_fits(perturb_operation operation, const resol
 }
 
 // difference: of the sums of y over the samples.
-static PERTURB_INLINE float resolve_gradient(perturb_operation operation, const resolve_options& o, float tau, double sign, int64_t difference, int64_t samples) {
-  const double mean = sign * ((double)difference / (double)samples);
+static PERTURB_INLINE float resolve_gradient(perturb_operation operation, const resolve_options& o, float tau, double sign, double difference, int64_t samples) {
+  const double mean = sign * (difference / (double)samples);
   if (operation == PERTURB_OP_SPO_PLUS) return (float)(2.0 * mean);
   return mean == 0.0 ? 0.0f : finite_float(mean / (o.side == PERTURB_SIDE_AVERAGE ? 2.0 * (double)tau : (double)tau));
 }

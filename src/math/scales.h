@@ -90,13 +90,16 @@ static PERTURB_INLINE float grid_row_scale(const row_bounds& row, distribution n
 }
 
 // A bound of |epsilon z|: theta may come no nearer than this, times its epsilon_per_item, to the range of float. With a margin for Laplace.
-static PERTURB_INLINE double perturbation_reach(distribution noise, float epsilon) { return (noise == distribution::normal ? 6.77 : 22.88) * (double)epsilon; }
+static PERTURB_INLINE double perturbation_reach(distribution noise, float epsilon) {
+  return (noise == distribution::laplace ? 22.88 : noise_high(noise)) * (double)epsilon;
+}
 
 // The largest sum of |y| of an oracle.
 static PERTURB_INLINE double oracle_weight(oracle_kind kind, int64_t n, int64_t k, int64_t reached, float diagonal_factor) {
   switch (kind) {
     case oracle_kind::argmax: return 1.0;
-    case oracle_kind::top_k: return (double)k;
+    case oracle_kind::top_k:
+    case oracle_kind::sort: return (double)k;
     case oracle_kind::rank: return 0.5 * (double)n * (double)(n + 1);
     case oracle_kind::grid_path: break;
   }
@@ -148,6 +151,16 @@ static PERTURB_INLINE float value_error(int128 sum, int128 squares, int64_t samp
   return spread > 0.0 ? (float)(::sqrt(spread / (m * (m - 1.0))) * power_of_two(-deviation_exponent)) : 0.0f;
 }
 
+// ---------------------------------------------------------------- covariance
+
+constexpr int64_t covariance_limit = 4096;  // m: sums of products of ranks fit 64 bits, and a row's fit memory
+
+// Of y_i and y_j, from their sums and that of their products; expectation_error's square is the diagonal over M.
+static PERTURB_INLINE float covariance_entry(int64_t count_i, int64_t count_j, int64_t product, int64_t samples) {
+  const double spread = (double)((int128)product * samples - (int128)count_i * count_j), m = (double)samples;
+  return (float)(spread / (m * (m - 1.0)));
+}
+
 // ---------------------------------------------------------------- VJP (estimators/vjp.h derives it)
 
 constexpr int limb_bits = 22;
@@ -156,13 +169,14 @@ constexpr uint32_t limb_magic_bits = 0x4B400000u;
 
 struct vjp_scales {
   int cotangent_exponent, weight_exponent;
+  int factor_bits;  // of what the weights multiply: |S| or |T| < 2^factor_bits
 };
 
 // low, high: of the cotangent; absolute: bound of sum |g_i|; spread: bound of sum |g_i - (low + high) / 2|.
-static PERTURB_INLINE vjp_scales make_vjp_scales(oracle_kind kind, int64_t n, int64_t k, double low, double high, double absolute, double spread) {
+static PERTURB_INLINE vjp_scales make_vjp_scales(oracle_kind kind, int64_t n, int64_t k, double low, double high, double absolute, double spread, int factor_bits) {
   const double largest = larger(-low, high);
   double bound = absolute, reach = absolute;  // of |<g, y>| and of |<g, y> - <g, y*>|
-  if (kind == oracle_kind::argmax || kind == oracle_kind::top_k) {
+  if (kind == oracle_kind::argmax || kind == oracle_kind::top_k || kind == oracle_kind::sort) {
     const double items = kind == oracle_kind::argmax ? 1.0 : (double)k;
     bound = items * largest;
     reach = items * (high - low);
@@ -174,19 +188,19 @@ static PERTURB_INLINE vjp_scales make_vjp_scales(oracle_kind kind, int64_t n, in
   s.cotangent_exponent = scale_exponent(bound, 60);
   // The margin is for the rounding of g. Where y cannot matter (reach 0) every weight is 0 in any unit.
   s.weight_exponent = reach > 0.0 ? scale_exponent(reach * (1.0 + 0x1p-20), 0) - s.cotangent_exponent : 0;
+  s.factor_bits = factor_bits;
   return s;
 }
 
 // The factor that makes a weight of r_m - r(y*), in limbs' units.
-static PERTURB_INLINE double vjp_weight_scale(distribution noise, const vjp_scales& s) { return power_of_two(limb_bits - score_bits(noise) + s.weight_exponent); }
+static PERTURB_INLINE double vjp_weight_scale(const vjp_scales& s) { return power_of_two(limb_bits - s.factor_bits + s.weight_exponent); }
 
-// high, low, plain: the limbs' sums of one item; moved: sum of r_m - r(y*); centre: r(y*); amplitude: derivative_amplitude, not 0.
-static PERTURB_INLINE float vjp_gradient(distribution noise, const vjp_scales& s, int64_t high, int64_t low, int64_t plain, int128 moved, int64_t centre, int64_t samples,
-                                         centring baseline, double amplitude) {
-  const int b = score_bits(noise);
+// high, low, plain: the limbs' sums of one item, or of several; moved: sum of r_m - r(y*); centre: r(y*); amplitude: derivative_amplitude, not 0.
+template <class Sum>
+PERTURB_INLINE float vjp_gradient(const vjp_scales& s, Sum high, Sum low, Sum plain, int128 moved, int64_t centre, int64_t samples, centring baseline, double amplitude) {
   const double m = (double)samples, mean = (double)moved / m;
-  const double products = (double)(((int128)high << limb_bits) + low) * power_of_two(-s.weight_exponent + b - 2 * limb_bits);
-  const double scores = (double)plain * power_of_two(b - limb_bits);
+  const double products = (double)(((int128)high << limb_bits) + low) * power_of_two(-s.weight_exponent + s.factor_bits - 2 * limb_bits);
+  const double scores = (double)plain * power_of_two(s.factor_bits - limb_bits);
   const double centred = baseline == centring::none ? products + (double)centre * scores : baseline == centring::unperturbed ? products : products - mean * scores;
   const double total = centred / (baseline == centring::leave_one_out ? m - 1.0 : m);
   return finite_float(total * power_of_two(-s.cotangent_exponent) / amplitude);

@@ -50,7 +50,7 @@ quick=(--samples 64 --threads 1)
 # ---------------------------------------------------------------- help and usage
 expect 0 '^perturb [0-9]+\.[0-9]+\.[0-9]+ \(library [0-9]+\.[0-9]+\.[0-9]+\)$' --version
 expect 0 'Exit codes: 0 done' --help
-for command in path rank top-k argmax vjp lpgd imle bench; do
+for command in path rank top-k argmax sort vjp lpgd imle bench; do
   expect 0 'Usage: perturb '$command $command --help
   expect 0 'Examples:' $command --help
 done
@@ -155,6 +155,20 @@ json 'all(abs(y - w) < 5 * s + 1e-3 for y, s, w in zip(d["rows"][0]["expected"],
 [ "$(grep '^3,' all.csv)" = "$(grep '^3,' some.csv)" ] || fail "row 3 depends on the other rows"
 expect 0 'wrote r.npy' rank "$wine" -o r.npy "${quick[@]}"
 expect 0 'r.npy, row 177: argmax of 16 items' argmax r.npy "${quick[@]}"
+
+# ---------------------------------------------------------------- sorted scores
+expect 0 'row 0: sort of 13 items, epsilon 0.3, 64 samples' sort "$wine" --row 0 --columns A1:A13 --epsilon 0.3 "${quick[@]}"
+json 'all(sorted(r["hard"]) == r["hard"] and sorted(r["expected"]) == r["expected"] for r in d["rows"]) and len(d["rows"]) == 178' sort "$wine" "${quick[@]}"
+json 'd["rows"][0]["expected"] == d["rows"][0]["hard"] and d["quantiles"][0] == 1 and d["descending"] is True' sort "$wine" --row 0 --descending --epsilon 0 "${quick[@]}"
+# Noise of mean 0 keeps the sum; the largest of three with Gumbel noise is logsumexp + 0.5772 on average.
+json 'abs(sum(d["rows"][0]["expected"]) - sum(d["rows"][0]["hard"])) < 0.3' sort "$wine" --row 0 -n 20000
+json 'len(d["rows"][0]["expected"]) == 1 and abs(d["rows"][0]["expected"][0] - 3.98482) < 5 * d["rows"][0]["std_error"][0]' sort "$wine" --row 0 --columns L1:L3 -k 1 --distribution gumbel -n 20000
+expect 0 'wrote sorted.csv' sort "$wine" -k 2 -o sorted.csv -o sorted.npy "${quick[@]}"
+[ "$(wc -l <sorted.csv)" -eq 357 ] || fail "sorted.csv has not two positions for each of 178 rows"
+expect 0 'sorted.npy, row 177: argmax of 2 items' argmax sorted.npy "${quick[@]}"
+expect 2 'k' sort "$wine" -k 17
+expect 2 'k' sort "$wine" -k 0
+expect 2 'excludes' sort "$wine" -k 2 --descending
 
 # ---------------------------------------------------------------- gradients
 expect 0 'gradient of <g, expected top-k>' vjp top-k "$wine" -k 3 --row 0 --cotangent ones "${quick[@]}"

@@ -40,6 +40,16 @@ inline std::vector<test_case> shapes() {
   ties.epsilon = 0;
   add(ties, 3, "block_ties");
   add(list.rank_case(30000), 2, "sorted");
+  add(list.sort_case(5, 5), 9);
+  add(list.sort_case(34, 34, 0), 5);
+  add(list.sort_case(100, 3), 20);
+  test_case weighted = list.sort_case(13, 13);
+  weighted.distribution = PERTURB_NORMAL;
+  weighted.mode = PERTURB_MULTIPLICATIVE;
+  weighted.per_item = true;
+  add(weighted, 17, "exact");
+  add(list.sort_case(700, 2), 3, "exact");
+  add(list.sort_case(30000, 3), 2, "sorted");
   add(list.grid_case(5, 7), 9);
   test_case walled = list.grid_case(6, 9, PERTURB_CONNECT_8_NO_CORNER_CUTTING);
   walled.wall = walls::random_nan;
@@ -53,6 +63,21 @@ inline std::vector<test_case> shapes() {
   add(slanted, 9, "slanted");
   add(list.grid_case(40, 40), 2, "strips");
   add(list.grid_case(9, 130, PERTURB_CONNECT_4), 2, "tiles");
+  // Rows that differ, and sets, in every shape that knows of them.
+  for (test_case c : {list.top_k_case(20, 20), list.top_k_case(100, 40), list.top_k_case(200, 100), list.top_k_case(600, 300), list.top_k_case(1500, 900),
+                      list.grid_case(5, 7), list.grid_case(20, 20), list.grid_case(40, 40), list.grid_case(9, 130, PERTURB_CONNECT_4)}) {
+    c.tables = true;
+    add(c, c.n < 30 ? 9 : c.oracle == oracle_kind::top_k && c.n <= 200 ? 20 : 2, "tables");
+    if (!c.is_grid()) continue;
+    c.tables = false;
+    c.sources = {0, c.n / 2, c.width - 1, c.n / 3};
+    c.targets = {c.target, c.n - c.width, c.n / 4};
+    add(c, c.n < 50 ? 9 : 2, "sets");
+    c.wall = walls::random;
+    c.connectivity = PERTURB_CONNECT_8_NO_CORNER_CUTTING;
+    c.count_source = 0;
+    add(c, 2, "sets_walls");
+  }
   for (test_case& c : list.all)
     if (c.n > 10000) c.batch = 2;
   return list.all;

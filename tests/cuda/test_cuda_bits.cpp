@@ -47,11 +47,11 @@ void add_top_k_guesses(case_list& list) {
   add(140000, 20, "two_strides", inputs::distinct, false);
 }
 
-// Those of every backend, one for every kernel, top-k's guesses, and a large grid with walls, both kinds of diagonal steps and a factor.
+// Those of every backend, one for every kernel, top-k's guesses, a large grid with walls, both kinds of diagonal steps and a factor, and tables
+// whose rows lie in several slices and begin elsewhere than at 0.
 std::vector<test_case> all_cases() {
   std::vector<test_case> all = cases();
-  const std::vector<test_case> of_kernels = shapes();
-  all.insert(all.end(), of_kernels.begin(), of_kernels.end());
+  for (const std::vector<test_case>& more : {noise_cases(), shapes()}) all.insert(all.end(), more.begin(), more.end());
   case_list list;
   add_top_k_guesses(list);
   test_case large = list.grid_case(140, 150, PERTURB_CONNECT_8_NO_CORNER_CUTTING);
@@ -62,6 +62,28 @@ std::vector<test_case> all_cases() {
   for (test_case longest : {list.grid_case(5, 4096), list.grid_case(4096, 5)}) {
     longest.samples = longest.batch = 1;
     list.add(longest, "longest_side");
+  }
+  // Sources at the edge of a tile whose only way on is the next tile.
+  struct corridor {
+    int64_t height, width, source, target;
+  };
+  for (const corridor& at : {corridor{100, 1, 16, 0}, {100, 1, 15, 99}, {200, 1, 16, 0}, {200, 1, 47, 199}, {1, 200, 32, 0}, {1, 200, 31, 199}}) {
+    test_case c = list.grid_case(at.height, at.width);
+    c.source = at.source;
+    c.target = at.target;
+    c.samples = 3;
+    list.add(c, "corridor");
+  }
+  test_case rows = list.top_k_case(1000, 900);
+  rows.tables = true;
+  rows.samples = 2;
+  rows.batch = 150;
+  list.add(rows, "tables_of_many_rows");
+  for (test_case later : {list.top_k_case(100, 90), list.grid_case(7, 9, PERTURB_CONNECT_4), list.grid_case(20, 20)}) {
+    later.tables = true;
+    later.first_row = 5;
+    later.samples = 20;
+    list.add(later, "tables_later_rows");
   }
   all.insert(all.end(), list.all.begin(), list.all.end());
   return all;
@@ -85,6 +107,45 @@ TEST(cuda_bits, cases) {
     }
   }
   EXPECT_GT(run, 0) << "no case was picked";
+}
+
+void expect_bits(perturb_context* cpu, perturb_context* cuda, const test_case& c, std::initializer_list<perturb_operation> of) {
+  const prepared_case p(cpu, c);
+  for (perturb_operation operation : of) {
+    SCOPED_TRACE(c.name + " " + operation_names[operation]);
+    device_memory memory;
+    EXPECT_TRUE(same_bits(run_all(cpu, p, operation), run_rows(memory, cuda, p, operation, make_noise(p.c, p.factors), 0, c.batch)));
+  }
+}
+
+// Noise in memory that is more than a slice holds is made some samples at a time; and rows in slices read their own.
+TEST(cuda_bits, noise_in_parts) {
+  const context_ptr cpu = make_context(2), cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  case_list list;
+  test_case c = list.argmax_case(100000);
+  c.sampling = PERTURB_SAMPLING_LATIN;
+  c.distribution = PERTURB_LOGISTIC;  // z and S: 5 samples at a time
+  c.batch = 1;
+  c.samples = 6;
+  expect_bits(cpu.get(), cuda.get(), list.add(c, "latin_parts"), {PERTURB_OP_VJP, PERTURB_OP_JVP});
+  c.distribution = PERTURB_SUM_OF_GAMMA;
+  c.sampling = PERTURB_SAMPLING_IID;
+  c.gamma_k = c.gamma_terms = 1;
+  c.samples = 11;  // 10 at a time
+  expect_bits(cpu.get(), cuda.get(), list.add(c, "parts"), {PERTURB_OP_SAMPLE, PERTURB_OP_IMLE});
+  c = list.argmax_case(1000);
+  c.sampling = PERTURB_SAMPLING_LATIN;
+  c.samples = 3;
+  c.batch = 230;
+  expect_bits(cpu.get(), cuda.get(), list.add(c, "latin_many_rows"), {PERTURB_OP_EXPECTATION});
+  c = list.argmax_case(10);
+  c.distribution = PERTURB_GIVEN;
+  c.samples = 2;
+  c.batch = 6000;
+  c.given = std::make_shared<given_noise>(c.seed, c.batch * c.samples * c.n);
+  for (int64_t b = 0; b < c.batch; ++b) c.row_factors.push_back(uniform_float(3, b, 0, 2));
+  expect_bits(cpu.get(), cuda.get(), list.add(c, "many_rows"), {PERTURB_OP_EXPECTATION, PERTURB_OP_VJP, PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_IMLE});
 }
 
 }  // namespace

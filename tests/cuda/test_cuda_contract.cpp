@@ -172,8 +172,8 @@ std::vector<spoil> spoils() {
       {"first_row", noisy([](perturb_noise& z) { z.first_row = int64_t{1} << 32; })},
       {"first_sample", noisy([](perturb_noise& z) { z.first_sample = int64_t{1} << 32; })},
       {"struct_size", noisy([](perturb_noise& z) { z.struct_size = 4; })},
-      {"distribution", noisy([](perturb_noise& z) { z.distribution = PERTURB_SUM_OF_GAMMA; })},
-      {"sampling", noisy([](perturb_noise& z) { z.sampling = PERTURB_SAMPLING_LATIN; })},
+      {"distribution", noisy([](perturb_noise& z) { z.distribution = static_cast<perturb_distribution>(9); })},
+      {"sampling", noisy([](perturb_noise& z) { z.sampling = static_cast<perturb_sampling>(3); })},
       {"theta", with_theta([in](request& r) { r.theta = in(r.theta, 1); })},
       {"aligned", with_extra([in](request& r) { r.extra = in(r.extra, 2); })},
       {"aligned", [wild](request& r, perturb_noise&) { return r.output[0] = wild(r.output[0], 3), true; }},
@@ -193,9 +193,10 @@ std::vector<spoil> spoils() {
 
 // The same status and sentence as on the CPU, no output touched, and a context that works afterwards.
 TEST_F(cuda_contract, refusals) {
-  for (const test_case& c : {first_shape(), few_shapes().back()}) {
+  for (const test_case& c : {first_shape(), few_shapes().back(), shape_for(entry_point::sorted_values)}) {
     const prepared_case p(cpu.get(), c);
     for (entry_point entry : entry_points) {
+      if (!has(p, entry)) continue;
       host_call host(cpu.get(), p, entry);
       device_call device(cuda.get(), p, entry);
       for (const spoil& s : spoils()) {
@@ -220,8 +221,8 @@ TEST_F(cuda_contract, refusals) {
 }
 
 TEST_F(cuda_contract, empty_batches) {
-  const prepared_case p(cpu.get(), first_shape());
   for (entry_point entry : entry_points) {
+    const prepared_case p(cpu.get(), shape_for(entry));
     device_call call(cuda.get(), p, entry);
     request r = call.valid;
     r.batch = 0;
@@ -283,13 +284,16 @@ TEST_F(cuda_contract, non_finite_theta) {
 TEST_F(cuda_contract, non_finite_operands) {
   for (const test_case& c : few_shapes())
     for (float value : {not_a_number, infinity, -infinity})
-      for (entry_point entry : {entry_point::vjp, entry_point::jvp, entry_point::fenchel_young, entry_point::lpgd, entry_point::imle, entry_point::spo_plus}) {
+      for (entry_point entry : {entry_point::vjp, entry_point::jvp, entry_point::fenchel_young, entry_point::lpgd, entry_point::imle, entry_point::spo_plus,
+                                entry_point::sorted_values_vjp}) {
+        if (c.is_sort() ? !offered(entry, oracle_family::sort) : of_sorts(entry)) continue;
         if (entry == entry_point::spo_plus && (c.wall != walls::none || !c.has_fenchel_young())) continue;  // walls of theta_true may hold anything
         SCOPED_TRACE(c.name + " " + name_of(entry));
         const prepared_case good(cpu.get(), c);
         prepared_case bad(cpu.get(), c);
+        const int64_t width = good.operand_width(operation_of(entry));
         for (std::vector<float>* operand : {&bad.cotangent, &bad.tangent, &bad.target, &bad.theta_true})
-          (*operand)[c.n + c.n / 2] = (*operand)[2 * c.n] = value;
+          if (static_cast<int64_t>(operand->size()) >= 3 * width) (*operand)[width + width / 2] = (*operand)[2 * width] = value;
         device_call call(cuda.get(), bad, entry);
         EXPECT_TRUE(only_these_rows_are_nan(good, {1, 2}, entry, cpu.get(), call));
       }
@@ -297,6 +301,7 @@ TEST_F(cuda_contract, non_finite_operands) {
 
 TEST_F(cuda_contract, targets_beyond_2_to_31) {
   for (const test_case& c : few_shapes()) {
+    if (c.is_sort()) continue;
     SCOPED_TRACE(c.name);
     prepared_case good(cpu.get(), c), bad(cpu.get(), c);
     good.target[0] = bad.target[0] = 0x1p31f;  // allowed
@@ -334,7 +339,8 @@ TEST_F(cuda_contract, bad_epsilon_per_item) {
       prepared_case bad(cpu.get(), c);
       bad.factors[c.n - 1] = value;
       if (value == 3e38f) bad.c.epsilon = 2;  // the product is infinite
-      for (entry_point entry : {entry_point::sample, entry_point::expectation, entry_point::jvp, entry_point::fenchel_young}) {
+      for (entry_point entry : {entry_point::sample, entry_point::expectation, entry_point::jvp,
+                                c.is_sort() ? entry_point::sorted_values : entry_point::fenchel_young}) {
         SCOPED_TRACE(c.name + " " + name_of(entry) + " " + std::to_string(value));
         device_call call(cuda.get(), bad, entry);
         EXPECT_TRUE(only_these_rows_are_nan(good, {0, 1, 2, 3}, entry, cpu.get(), call));
@@ -343,9 +349,59 @@ TEST_F(cuda_contract, bad_epsilon_per_item) {
   }
 }
 
+// These have a row's entries, and spoil that row alone.
+TEST_F(cuda_contract, bad_epsilon_per_row) {
+  for (test_case c : few_shapes()) {
+    c.row_factors = {1, 0.5f, 0, 2};
+    const prepared_case good(cpu.get(), c);
+    for (float value : {-1.0f, not_a_number, infinity, 3e38f}) {
+      prepared_case bad(cpu.get(), c);
+      bad.c.row_factors[1] = value;
+      if (value == 3e38f) {
+        if (c.mode == PERTURB_MULTIPLICATIVE) continue;
+        bad.c.row_factors[1] = 2e38f;  // leaves no room for the noise
+      }
+      for (entry_point entry : {entry_point::sample, entry_point::expectation, entry_point::jvp, entry_point::fenchel_young, entry_point::imle}) {
+        if (!has(good, entry)) continue;
+        SCOPED_TRACE(c.name + " " + name_of(entry) + " " + std::to_string(value));
+        EXPECT_EQ(host_call(cpu.get(), bad, entry).valid.call(), PERTURB_ERROR_INVALID_ARGUMENT);
+        device_call call(cuda.get(), bad, entry);
+        EXPECT_TRUE(only_these_rows_are_nan(good, {1}, entry, cpu.get(), call));
+      }
+    }
+  }
+}
+
+TEST_F(cuda_contract, bad_given_noise) {
+  for (test_case c : few_shapes()) {
+    if (c.mode == PERTURB_MULTIPLICATIVE) continue;
+    c.distribution = PERTURB_GIVEN;
+    c.sampling = PERTURB_SAMPLING_IID;
+    const given_noise arrays(c.seed, c.batch * c.samples * c.n);
+    c.given = std::make_shared<given_noise>(arrays);
+    const prepared_case good(cpu.get(), c);
+    for (float value : {not_a_number, -infinity, std::nextafter(64.0f, infinity), std::nextafter(-32.0f, -infinity)}) {
+      const bool in_score = value == std::nextafter(-32.0f, -infinity);
+      given_noise spoiled = arrays;
+      std::vector<float>& of = in_score ? spoiled.score : spoiled.z;
+      of[c.samples * c.n] = value;          // the first of row 1
+      of[4 * c.samples * c.n - 1] = value;  // the last of row 3
+      prepared_case bad(cpu.get(), c);
+      bad.c.given = std::make_shared<given_noise>(spoiled);
+      for (entry_point entry : {entry_point::sample, entry_point::expectation, entry_point::vjp, entry_point::jacobian, entry_point::fenchel_young, entry_point::imle}) {
+        if (!has(good, entry)) continue;
+        SCOPED_TRACE(c.name + " " + name_of(entry) + " " + std::to_string(value));
+        EXPECT_NE(host_call(cpu.get(), bad, entry).valid.call(), PERTURB_OK);
+        device_call call(cuda.get(), bad, entry);
+        EXPECT_TRUE(only_these_rows_are_nan(good, {1, 3}, entry, cpu.get(), call));
+      }
+    }
+  }
+}
+
 TEST_F(cuda_contract, walls_may_hold_anything) {
   for (const test_case& shape : shapes()) {
-    if (!shape.is_grid() || shape.width == 130) continue;
+    if (!shape.is_grid() || shape.width == 130 || shape.tables) continue;
     test_case c = shape;
     c.wall = walls::random_nan;
     const prepared_case p(cpu.get(), c);
@@ -361,7 +417,7 @@ TEST_F(cuda_contract, walls_may_hold_anything) {
 TEST_F(cuda_contract, negative_costs_as_errors) {
   test_case c = first_shape();
   for (const test_case& each : shapes())
-    if (each.height == 5) c = each;
+    if (each.height == 5 && !c.is_grid()) c = each;
   c.epsilon = 0.05f;  // costs are 2 to 9
   perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
   options.height = c.height;
@@ -369,19 +425,22 @@ TEST_F(cuda_contract, negative_costs_as_errors) {
   options.target = c.target;
   options.negative = PERTURB_NEGATIVE_ERROR;
   options.cost_floor = 0.25f;
-  prepared_case bad(cpu.get(), c);
-  bad.oracle = make_grid(options);
-  bad.theta[c.n + 3] = 0.2f;         // below without noise
-  bad.theta[3 * c.n + 4] = 0.2501f;  // below in some sample
-  for (entry_point entry : entry_points) {
-    if (entry >= entry_point::lpgd) continue;  // noise_fill has no costs, the others refuse such grids
-    device_call call(cuda.get(), bad, entry);
-    prepared_case good(cpu.get(), c);
-    good.oracle = make_grid(options);
-    if (entry == entry_point::solve) good.theta = bad.theta, good.theta[c.n + 3] = 2;
-    const std::vector<int64_t> rows = entry == entry_point::solve ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 3};
-    EXPECT_EQ(host_call(cpu.get(), bad, entry).valid.call(), PERTURB_ERROR_INVALID_ARGUMENT);
-    EXPECT_TRUE(only_these_rows_are_nan(good, rows, entry, cpu.get(), call)) << name_of(entry);
+  for (perturb_sampling sampling : {PERTURB_SAMPLING_IID, PERTURB_SAMPLING_LATIN}) {
+    c.sampling = sampling;
+    prepared_case bad(cpu.get(), c);
+    bad.oracle = make_grid(options);
+    bad.theta[c.n + 3] = 0.2f;         // below without noise
+    bad.theta[3 * c.n + 4] = 0.2501f;  // below in some sample
+    for (entry_point entry : entry_points) {
+      if (entry >= entry_point::lpgd) continue;  // noise_fill has no costs, the others refuse such grids
+      device_call call(cuda.get(), bad, entry);
+      prepared_case good(cpu.get(), c);
+      good.oracle = make_grid(options);
+      if (entry == entry_point::solve) good.theta = bad.theta, good.theta[c.n + 3] = 2;
+      const std::vector<int64_t> rows = entry == entry_point::solve ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 3};
+      EXPECT_EQ(host_call(cpu.get(), bad, entry).valid.call(), PERTURB_ERROR_INVALID_ARGUMENT);
+      EXPECT_TRUE(only_these_rows_are_nan(good, rows, entry, cpu.get(), call)) << name_of(entry);
+    }
   }
 }
 
@@ -390,7 +449,7 @@ TEST_F(cuda_contract, negative_costs_as_errors) {
 TEST_F(cuda_contract, optional_outputs) {
   for (const test_case& c : few_shapes()) {
     const prepared_case p(cpu.get(), c);
-    for (entry_point entry : {entry_point::solve, entry_point::expectation, entry_point::fenchel_young}) {
+    for (entry_point entry : {entry_point::solve, entry_point::expectation, c.is_sort() ? entry_point::sorted_values : entry_point::fenchel_young}) {
       device_call whole(cuda.get(), p, entry);
       require(whole.valid.call());
       const unsigned outputs = static_cast<unsigned>(whole.widths.size()), required = entry == entry_point::fenchel_young ? 0 : 1;
@@ -439,8 +498,8 @@ TEST_F(cuda_contract, split_samples) {
       part.c.samples = samples;
       std::vector<float> expected;
       for (int64_t row = 0; row < c.batch; ++row)
-        expected.insert(expected.end(), whole.begin() + (row * c.samples + first) * c.n,
-                        whole.begin() + (row * c.samples + first + samples) * c.n);
+        expected.insert(expected.end(), whole.begin() + (row * c.samples + first) * c.m(),
+                        whole.begin() + (row * c.samples + first + samples) * c.m());
       EXPECT_TRUE(same_bits(expected, device_call(cuda.get(), part, entry_point::sample).run())) << c.name;
     }
   }
@@ -462,6 +521,9 @@ TEST_F(cuda_contract, slices_of_rows) {
   same(list.rank_case(300), 350, 1, {entry_point::vjp});
   same(list.top_k_case(150, 5), 26, 2, {entry_point::jacobian});
   same(list.argmax_case(2), 9, 60000, {entry_point::jvp});
+  // Sorts: also the samples of a slice in parts.
+  same(list.sort_case(300, 1), 350, 1, {entry_point::vjp, entry_point::sorted_values});
+  same(list.sort_case(9, 4), 1000, 150, {entry_point::sample, entry_point::expectation, entry_point::sorted_values_vjp});
 }
 
 // Chunks of samples in many blocks.

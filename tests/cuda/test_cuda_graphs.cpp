@@ -3,6 +3,7 @@
 // in place give the bits of direct calls on the new inputs.
 #include <gtest/gtest.h>
 
+#include "composed.h"
 #include "cuda/cuda_call.h"
 
 namespace perturb::test {
@@ -45,7 +46,7 @@ class graph {
   cudaGraphExec_t executable_ = nullptr;
 };
 
-void overwrite(const float* device, const std::vector<float>& values) {
+void overwrite(const float* device, std::span<const float> values) {
   require_cuda(cudaMemcpy(const_cast<float*>(device), values.data(), values.size() * sizeof(float), cudaMemcpyHostToDevice));
 }
 
@@ -58,19 +59,13 @@ prepared_case other_inputs(perturb_context* cpu, const prepared_case& p, int tur
   q.c.seed = p.c.seed;  // the noise arguments are the graph's
   q.factors = p.factors;
   for (int64_t row = 0; row < c.batch; ++row) {
-    if (c.oracle == oracle_kind::rank && row % 2 == turn % 2) q.theta[row * c.n + c.n / 2] = 1e6f;
+    if ((c.oracle == oracle_kind::rank || c.is_sort()) && row % 2 == turn % 2) q.theta[row * c.n + c.n / 2] = 1e6f;
     if (row == turn % c.batch)
-      for (int64_t i = 0; i < c.n; ++i) {
-        q.cotangent[row * c.n + i] *= 1e4f;
-        q.tangent[row * c.n + i] *= 1e-4f;
-      }
+      for (int64_t i = 0; i < c.m(); ++i) q.cotangent[row * c.m() + i] *= 1e4f;
+    if (row == turn % c.batch)
+      for (int64_t i = 0; i < c.n; ++i) q.tangent[row * c.n + i] *= 1e-4f;
   }
   return q;
-}
-
-const std::vector<float>& operand_of(const prepared_case& p, entry_point entry) {
-  if (entry == entry_point::vjp || entry == entry_point::lpgd || entry == entry_point::imle) return p.cotangent;
-  return entry == entry_point::jvp ? p.tangent : entry == entry_point::spo_plus ? p.theta_true : p.target;
 }
 
 // Captures one call, then launches it on its inputs and on two others.
@@ -89,7 +84,7 @@ void capture_and_replay(perturb_context* cpu, perturb_context* cuda, const strea
   for (int turn : {0, 1}) {
     const prepared_case q = other_inputs(cpu, p, turn);
     overwrite(call.valid.theta, q.theta);
-    if (call.valid.extra) overwrite(call.valid.extra, operand_of(q, entry));
+    if (call.valid.extra) overwrite(call.valid.extra, q.operand(operation_of(entry)));
     call.memory.reset_outputs();
     captured.launch(on);
     const std::vector<float> launched = call.results();
@@ -100,11 +95,11 @@ void capture_and_replay(perturb_context* cpu, perturb_context* cuda, const strea
   }
 }
 
-void for_every_call(bool lend, bool (*picked)(const test_case&)) {
+void for_every_call(bool lend, bool (*picked)(const test_case&), const std::vector<test_case>& of = shapes()) {
   const stream on;
   const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
   ASSERT_TRUE(cuda) << perturb_last_error();
-  for (test_case c : shapes()) {
+  for (test_case c : of) {
     if (!picked(c)) continue;
     if (c.n > 10000) c.batch = 1;
     for (entry_point entry : entry_points) {
@@ -128,8 +123,18 @@ TEST(cuda_graphs, rank) {
 TEST(cuda_graphs, rank_of_many_items) {
   for_every_call(true, [](const test_case& c) { return c.oracle == oracle_kind::rank && c.n > 10000; });
 }
+TEST(cuda_graphs, sort) {
+  for_every_call(true, [](const test_case& c) { return c.is_sort() && c.n < 10000; });
+}
+TEST(cuda_graphs, ordered_top_k_of_many_items) {
+  for_every_call(true, [](const test_case& c) { return c.is_sort() && c.n > 10000; });
+}
 TEST(cuda_graphs, grid_path) {
   for_every_call(true, [](const test_case& c) { return c.is_grid(); });
+}
+
+TEST(cuda_graphs, kinds_of_noise) {
+  for_every_call(true, [](const test_case& c) { return c.n < 50 || (c.n < 500 && c.distribution != PERTURB_SUM_OF_GAMMA); }, noise_cases());
 }
 
 // Without a workspace the scratch is part of the graph: allocated and freed by its nodes, launch after launch.
@@ -182,6 +187,146 @@ TEST(cuda_graphs, calls_in_a_row) {
     first.memory.reset_outputs();
     second.memory.reset_outputs();
   }
+}
+
+// Captures a call in a workspace of `bytes`, launches it, and again after its input was overwritten. outputs: how many it has.
+template <class Call, class Expected>
+void replay(perturb_context* cuda, const stream& on, size_t bytes, device_memory& memory, size_t outputs, const float* device_input, std::vector<float> input, Call call,
+            Expected expected) {
+  device_buffer workspace(bytes);
+  require(perturb_context_set_workspace(cuda, bytes ? workspace.as<void>() : nullptr, bytes));
+  graph captured(on, call);
+  EXPECT_TRUE(memory.untouched()) << "the call ran while it was captured";
+  require(perturb_context_set_workspace(cuda, nullptr, 0));
+  for (int turn = 0; turn < 3; ++turn) {
+    captured.launch(on);
+    std::vector<float> got;
+    for (size_t o = 0; o < outputs; ++o) {
+      const std::vector<float> part = memory.result(o);
+      got.insert(got.end(), part.begin(), part.end());
+    }
+    EXPECT_TRUE(same_bits(expected(input), got)) << "turn " << turn;
+    for (float& x : input) x *= 1.25f;
+    overwrite(device_input, input);
+    memory.reset_outputs();
+  }
+}
+
+size_t workspace_bytes(perturb_context* context, perturb_operation operation, const perturb_oracle* oracle, const perturb_noise& noise, int64_t batch) {
+  size_t bytes = 0;
+  require(perturb_workspace_size(context, operation, oracle, &noise, batch, &bytes));
+  return bytes;
+}
+
+TEST(cuda_graphs, vjp_epsilon_and_covariance) {
+  const stream on;
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  for (const test_case& c : shapes()) {
+    if (c.n > 100) continue;
+    prepared_case p(cpu.get(), c);
+    perturb_noise noise = make_noise(p.c, p.factors);
+    for (perturb_operation operation : {PERTURB_OP_VJP_EPSILON, PERTURB_OP_COVARIANCE}) {
+      if (!(operation == PERTURB_OP_COVARIANCE ? has_covariance(c) : has_vjp_epsilon(c))) continue;
+      SCOPED_TRACE(c.name);
+      device_memory memory;
+      if (!p.factors.empty()) noise.epsilon_per_item = memory.input(p.factors.data(), c.n);
+      const int64_t n = c.n, B = c.batch;
+      const float *theta = memory.input(p.theta.data(), B * n), *cotangent = memory.input(p.cotangent.data(), B * c.m());
+      float *first = memory.output(operation == PERTURB_OP_COVARIANCE ? B * n * n : B), *second = memory.output(B * n);
+      const auto call = [&](perturb_context* context, const perturb_noise& with, const float* t, const float* g, float* a, float* b) {
+        return operation == PERTURB_OP_COVARIANCE ? perturb_covariance(context, p.oracle.get(), &with, B, t, a)
+                                                  : perturb_vjp_epsilon(context, p.oracle.get(), &with, B, t, g, a, b);
+      };
+      replay(cuda.get(), on, workspace_bytes(cuda.get(), operation, p.oracle.get(), noise, B), memory, operation == PERTURB_OP_COVARIANCE ? 1 : 2, theta, p.theta,
+             [&] { return call(cuda.get(), noise, theta, cotangent, first, second); },
+             [&](const std::vector<float>& input) {
+               std::vector<float> a(operation == PERTURB_OP_COVARIANCE ? B * n * n : B), b(operation == PERTURB_OP_COVARIANCE ? 0 : B * n);
+               require(call(cpu.get(), make_noise(p.c, p.factors), input.data(), p.cotangent.data(), a.data(), b.data()));
+               a.insert(a.end(), b.begin(), b.end());
+               return a;
+             });
+    }
+  }
+}
+
+TEST(cuda_graphs, nearest_neighbors) {
+  const stream on;
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  neighbors_case p(5, 40, 3, 6, PERTURB_NORMAL, .3f, 8);
+  const int64_t n = 40, d = 6, B = 5;
+  for (bool vjp : {false, true})
+    for (bool lend : {true, false}) {
+      device_memory memory;
+      const float *queries = memory.input(p.queries.data(), B * d), *points = memory.input(p.points.data(), n * d), *cotangent = memory.input(p.cotangent.data(), B * n);
+      float *first = memory.output(vjp ? B * d : B * n), *second = memory.output(vjp ? n * d : B * n);
+      const auto call = [&](perturb_context* context, const float* q, const float* x, const float* g, float* a, float* b) {
+        return vjp ? perturb_nearest_neighbors_vjp(context, p.oracle.get(), &p.noise, B, d, q, x, g, a, b)
+                   : perturb_nearest_neighbors(context, p.oracle.get(), &p.noise, B, d, q, x, a, b);
+      };
+      const perturb_operation operation = vjp ? PERTURB_OP_NEAREST_NEIGHBORS_VJP : PERTURB_OP_NEAREST_NEIGHBORS;
+      replay(cuda.get(), on, lend ? workspace_bytes(cuda.get(), operation, p.oracle.get(), p.noise, B) : 0, memory, 2, queries, p.queries,
+             [&] { return call(cuda.get(), queries, points, cotangent, first, second); },
+             [&](const std::vector<float>& input) {
+               std::vector<float> a(vjp ? B * d : B * n), b(vjp ? n * d : B * n);
+               require(call(cpu.get(), input.data(), p.points.data(), p.cotangent.data(), a.data(), b.data()));
+               a.insert(a.end(), b.begin(), b.end());
+               return a;
+             });
+    }
+}
+
+TEST(cuda_graphs, closed_forms) {
+  const stream on;
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  for (const test_case& c : exact_cases()) {
+    if (c.n != 5) continue;
+    prepared_case p(cpu.get(), c);
+    const perturb_noise noise = make_noise(p.c, p.factors);
+    const bool top_k = c.oracle == oracle_kind::top_k;
+    for (bool vjp : {false, true}) {
+      SCOPED_TRACE(c.name);
+      const int64_t n = c.n, B = c.batch;
+      device_memory memory;
+      const float *theta = memory.input(p.theta.data(), B * n), *cotangent = memory.input(p.cotangent.data(), B * n);
+      float *first = memory.output(B * n), *value = memory.output(B);
+      const auto call = [&](perturb_context* context, const float* t, const float* g, float* a, float* b) {
+        return vjp ? perturb_exact_vjp(context, p.oracle.get(), &noise, B, t, g, a) : perturb_exact_expectation(context, p.oracle.get(), &noise, B, t, a, top_k ? nullptr : b);
+      };
+      const bool has_value = !vjp && !top_k;
+      replay(cuda.get(), on, 0, memory, has_value ? 2 : 1, theta, p.theta, [&] { return call(cuda.get(), theta, cotangent, first, value); },
+             [&](const std::vector<float>& input) {
+               std::vector<float> a(B * n), b(has_value ? B : 0);
+               require(call(cpu.get(), input.data(), p.cotangent.data(), a.data(), b.data()));
+               a.insert(a.end(), b.begin(), b.end());
+               return a;
+             });
+    }
+  }
+}
+
+// The one call that waits is refused, and the capture goes on.
+TEST(cuda_graphs, adaptive_is_refused) {
+  const stream on;
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  const prepared_case p(cpu.get(), shapes().front());
+  device_call call(cuda.get(), p, entry_point::expectation);
+  perturb_adaptive_options options = PERTURB_ADAPTIVE_OPTIONS_INIT;
+  options.y_std_error = 1;
+  int64_t samples = -7;
+  graph captured(on, [&] {
+    const request& r = call.valid;
+    EXPECT_EQ(perturb_expectation_adaptive(r.context, r.oracle, r.noise, r.batch, r.theta, &options, r.output[0], nullptr, nullptr, nullptr, &samples),
+              PERTURB_ERROR_UNSUPPORTED);
+    EXPECT_NE(std::string(perturb_last_error()).find("captured"), std::string::npos) << perturb_last_error();
+    return call.valid.call();
+  });
+  EXPECT_EQ(samples, -7);
+  captured.launch(on);
+  EXPECT_TRUE(same_bits(host_call(cpu.get(), p, entry_point::expectation).run(), call.results()));
 }
 
 }  // namespace

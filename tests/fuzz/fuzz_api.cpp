@@ -4,6 +4,7 @@
 //     fuzz_api [seconds] [-runs=N] [-seed=FIRST]     a failure names its run: fuzz_api -runs=1 -seed=RUN repeats it
 #include <perturb/perturb.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -84,12 +85,46 @@ struct problem {
   perturb_oracle* oracle = nullptr;
   int kind = 0;
   int64_t n = 0, k = 1, base = 1;
-  bool grid = false, strict = false;
+  bool grid = false, strict = false, custom = false;
+  bool sort() const { return kind == 4; }
+  int64_t m() const { return sort() ? k * n : n; }
 };
 
+// The argmax as a solver of the caller's, whose n is what `user` points to.
+int32_t solve_argmax(int64_t count, const float* theta, float* y, void*, void* user) {
+  const int64_t n = *static_cast<const int64_t*>(user);
+  for (int64_t k = 0; k < count; ++k, theta += n, y += n) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; ++i)
+      if (theta[i] > theta[best]) best = i;
+    for (int64_t i = 0; i < n; ++i) y[i] = i == best;
+  }
+  return 0;
+}
+int32_t weighted_cost(int64_t count, const float* y, const int64_t* row, float* cost, void*, void* user) {
+  const int64_t m = *static_cast<const int64_t*>(user);
+  for (int64_t k = 0; k < count; ++k) {
+    cost[k] = static_cast<float>(row[k]);
+    for (int64_t i = 0; i < m; ++i) cost[k] += static_cast<float>(i % 7) * y[k * m + i];
+  }
+  return 0;
+}
+
 perturb_status make_oracle(bytes& in, problem& p, std::vector<uint8_t>& passable) {
-  p.kind = in.byte() % 4;
+  p.kind = in.byte() % 5;
   p.n = in.one_in(40) ? in.between(-1, 2000) : in.between(1, 40);
+  if (p.kind == 0 && in.byte() % 2) {
+    perturb_custom_options options = PERTURB_CUSTOM_OPTIONS_INIT;
+    options.n = options.m = p.n;
+    options.solve = solve_argmax;
+    options.user = &p.n;
+    options.thread_safe = in.byte() % 2;
+    if (in.one_in(60)) options.thread_safe = static_cast<int32_t>(in.word());
+    if (in.one_in(60)) options.solve = nullptr;
+    if (in.one_in(60)) options.struct_size = in.byte();
+    p.custom = true;
+    return perturb_custom_create(&options, &p.oracle);
+  }
   if (p.kind == 0) return perturb_argmax_create(p.n, &p.oracle);
   if (p.kind == 1) {
     p.k = in.one_in(20) ? in.between(-1, 3000) : in.between(1, p.n > 0 ? p.n : 1);
@@ -102,6 +137,15 @@ perturb_status make_oracle(bytes& in, problem& p, std::vector<uint8_t>& passable
     if (in.one_in(100)) options.struct_size = in.word();
     p.base = options.base;
     return perturb_rank_create(p.n, &options, &p.oracle);
+  }
+  if (p.sort()) {
+    if (p.n > 200) p.n = 200;
+    if (in.byte() % 2) {
+      p.k = p.n;
+      return perturb_sort_create(p.n, in.one_in(50) ? static_cast<int32_t>(in.word()) : in.byte() % 2, &p.oracle);
+    }
+    p.k = in.one_in(20) ? in.between(-1, 300) : in.between(1, p.n > 0 ? p.n : 1);
+    return perturb_ordered_top_k_create(p.n, p.k, &p.oracle);
   }
   perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
   options.height = in.one_in(60) ? in.between(-1, 5000) : in.between(1, 7);
@@ -123,6 +167,20 @@ perturb_status make_oracle(bytes& in, problem& p, std::vector<uint8_t>& passable
     for (uint8_t& cell : passable) cell = in.byte() >= 60;
     options.passable = passable.data();
   }
+  std::vector<int64_t> ends[4];  // a table, or sets
+  const auto fill = [&](std::vector<int64_t>& into, int64_t& count, const int64_t*& array) {
+    count = in.one_in(40) ? in.between(-2, 60) : in.between(1, std::min<int64_t>(cells, 5));
+    into.resize(static_cast<size_t>(std::max<int64_t>(count, 0)));
+    for (int64_t& cell : into) cell = in.one_in(60) ? in.between(-2, 60) : in.between(0, cells - 1);
+    array = in.one_in(60) ? nullptr : into.data();
+  };
+  if (in.one_in(4)) {
+    fill(ends[0], options.rows, options.row_sources);
+    fill(ends[1], options.rows, options.row_targets);
+    if (ends[0].size() < ends[1].size()) options.rows = static_cast<int64_t>(ends[0].size());
+  }
+  if (in.one_in(4)) fill(ends[2], options.source_count, options.sources);
+  if (in.one_in(4)) fill(ends[3], options.target_count, options.targets);
   p.grid = true;
   p.strict = options.negative == PERTURB_NEGATIVE_ERROR;
   return perturb_grid_path_create(&options, &p.oracle);
@@ -157,9 +215,71 @@ perturb_status call(int operation, perturb_context* context, const problem& p, c
       return perturb_imle(context, p.oracle, &noise, &lpgd, batch, theta, extra, o[0]);
     case 10:
       return perturb_spo_plus(context, p.oracle, batch, theta, extra, o[2], o[0]);
+    case 11:
+      return perturb_sorted_values(context, p.oracle, &noise, batch, theta, o[0], o[1]);
+    case 12:
+      return perturb_sorted_values_vjp(context, p.oracle, &noise, batch, theta, extra, o[0]);
+    case 13: {
+      perturb_cost_options options = PERTURB_COST_OPTIONS_INIT;
+      int64_t entries = p.m();
+      options.cost = weighted_cost;
+      options.user = &entries;
+      options.thread_safe = given & 1;
+      return perturb_cost_expectation(context, p.oracle, &noise, &options, batch, theta, out.all[2].data(), o[3], out.all[0].data());
+    }
+    case 14:
+      return perturb_vjp_epsilon(context, p.oracle, &noise, batch, theta, extra, o[2], o[0]);
+    case 15:
+      return perturb_covariance(context, p.oracle, &noise, batch, theta, o[0]);
+    case 16:
+      return perturb_exact_expectation(context, p.oracle, &noise, batch, theta, o[0], o[2]);
+    case 17:
+      return perturb_exact_vjp(context, p.oracle, &noise, batch, theta, extra, o[0]);
+    case 18:
+      return perturb_nearest_neighbors(context, p.oracle, &noise, batch, 1, extra, theta, o[0], o[1]);
+    case 19:
+      return perturb_nearest_neighbors_vjp(context, p.oracle, &noise, batch, 1, extra, theta, extra, o[2], o[0]);
     default:
       return perturb_noise_fill(context, &noise, batch, p.n, o[0]);
   }
+}
+
+// The same call as an accumulator's, its samples in two parts in either order, some of them by way of saved bytes.
+void accumulate(bytes& in, int operation, const problem& p, const perturb_noise& noise, int64_t batch, const float* theta,
+                const float* extra, outputs& out, int given) {
+  static constexpr perturb_operation operations[] = {PERTURB_OP_EXPECTATION, PERTURB_OP_VJP, PERTURB_OP_JVP, PERTURB_OP_JACOBIAN,
+                                                     PERTURB_OP_FENCHEL_YOUNG};
+  const float* operand = operation == 2 || operation == 5 ? nullptr : extra;
+  const int64_t step = noise.sampling == PERTURB_SAMPLING_ANTITHETIC ? 2 : 1, cut = in.between(0, noise.samples / step) * step;
+  const bool saves = in.byte() % 2, last_first = in.byte() % 2;
+  perturb_accumulator *whole = nullptr, *part = nullptr;
+  for (perturb_accumulator** each : {&whole, &part})
+    check(
+        perturb_accumulator_create(context_with(1 + in.byte() % 3), operations[operation - 2], p.oracle, &noise, batch, each) == PERTURB_OK,
+        "an accumulator");
+  perturb_accumulator *const first = last_first ? whole : part, *const second = last_first ? part : whole;
+  if (cut > 0) check(perturb_accumulator_add(first, 0, cut, theta, operand) == PERTURB_OK, "its first samples");
+  if (cut < noise.samples)
+    check(perturb_accumulator_add(second, cut, noise.samples - cut, theta, operand) == PERTURB_OK, "its last samples");
+  if (saves) {
+    size_t size = 0;
+    check(perturb_accumulator_save(part, nullptr, &size) == PERTURB_OK, "the size of its bytes");
+    std::vector<unsigned char> saved(size);
+    check(perturb_accumulator_save(part, saved.data(), &size) == PERTURB_OK, "its bytes");
+    check(perturb_accumulator_load(whole, saved.data(), size) == PERTURB_OK, "its bytes again");
+    check(perturb_accumulator_load(whole, saved.data(), size) != PERTURB_OK || perturb_accumulator_samples(part) == 0,
+          "samples that were added twice");
+    saved[in.word() % size] ^= static_cast<unsigned char>(1 + in.byte() % 255);
+    check(perturb_accumulator_load(whole, saved.data(), size) != PERTURB_OK, "changed bytes");
+  } else {
+    check(perturb_accumulator_merge(whole, part) == PERTURB_OK, "a merge");
+  }
+  const auto chosen = [&](int i) { return i == 0 || (given >> i & 1) ? out.all[i].data() : nullptr; };
+  float* const in_order[4] = {chosen(0), chosen(1), chosen(2), chosen(3)};
+  float* const of_loss[4] = {chosen(2), chosen(0), chosen(3), nullptr};
+  check(perturb_accumulator_result(whole, theta, operand, operation == 6 ? of_loss : in_order) == PERTURB_OK, "its result");
+  perturb_accumulator_destroy(part);
+  perturb_accumulator_destroy(whole);
 }
 
 void check_success(int operation, const problem& p, const perturb_noise& noise, int64_t batch, const outputs& out, bool tame) {
@@ -167,7 +287,7 @@ void check_success(int operation, const problem& p, const perturb_noise& noise, 
     for (float value : values) {
       if (holds_canary(value)) continue;  // an optional output that was not asked for
       check(!std::isnan(value), "an output is NaN");
-      const bool may_be_infinite = !tame || (operation == 2 && noise.samples == 1);
+      const bool may_be_infinite = !tame || ((operation == 2 || operation == 11 || operation == 18) && noise.samples == 1);
       check(may_be_infinite || std::isfinite(value), "an output is infinite");
     }
   if (operation == 6 || operation == 10)
@@ -175,11 +295,11 @@ void check_success(int operation, const problem& p, const perturb_noise& noise, 
   if (operation > 2 || p.grid) return;
   const int64_t rows = operation == 1 ? batch * noise.samples : batch;
   const double total = p.kind == 0   ? 1
-                       : p.kind == 1 ? static_cast<double>(p.k)
+                       : p.kind != 2 ? static_cast<double>(p.k)
                                      : static_cast<double>(p.n) * static_cast<double>(p.n - 1) / 2 + static_cast<double>(p.base * p.n);
   for (int64_t b = 0; b < rows; ++b) {
     double sum = 0;
-    for (int64_t i = 0; i < p.n; ++i) sum += out.all[0][static_cast<size_t>(b * p.n + i)];
+    for (int64_t i = 0; i < p.m(); ++i) sum += out.all[0][static_cast<size_t>(b * p.m() + i)];
     check(std::fabs(sum - total) <= 1e-5 * total, "the entries of y do not add up");
   }
 }
@@ -218,33 +338,71 @@ void one_run(const uint8_t* data, size_t size) {
   const int side = in.byte() % (in.one_in(60) ? 256 : 3);
   std::memcpy(&lpgd.side, &side, sizeof side);
   lpgd.relative = in.one_in(4);
-  const int operation = in.byte() % 11;
+  // 11 and 12 are of sorts.
+  const int picked = in.byte() % 18;
+  const int operation = p.sort() && in.one_in(3) ? 11 + in.byte() % 2 : picked < 11 ? picked : picked + 2;
   const int64_t batch = in.one_in(60) ? in.between(-1, 0) : in.between(1, 3);
   const int64_t rows = batch > 0 ? batch : 0, M = noise.samples > 0 ? noise.samples : 1;
 
   bool bad = false, tame = true;
-  std::vector<float> factors, theta(static_cast<size_t>(rows * p.n)), extra(theta.size());
+  std::vector<float> factors, theta(static_cast<size_t>(rows * p.n)), extra(static_cast<size_t>(rows * p.m()));
   if (in.one_in(4)) {
     factors.resize(static_cast<size_t>(p.n));
     for (float& f : factors) f = static_cast<float>(in.byte() % 16) / 8.0f;
     noise.epsilon_per_item = factors.data();
   }
+  std::vector<float> row_factors, z, z_score;
+  if (in.one_in(6)) {
+    row_factors.resize(static_cast<size_t>(rows));
+    for (float& f : row_factors) f = static_cast<float>(in.byte() % 16) / 8.0f;
+    noise.epsilon_per_row = row_factors.data();
+  }
+  switch (in.byte() % 12) {
+    case 0:
+      noise.sampling = PERTURB_SAMPLING_LATIN;
+      noise.first_sample = 0;
+      break;
+    case 1:
+      noise.distribution = PERTURB_SUM_OF_GAMMA;
+      noise.sum_of_gamma_k = in.byte() % 20;
+      noise.sum_of_gamma_terms = in.byte() % 5;
+      break;
+    case 2:
+      if (rows * M * p.n > 1 << 18) break;
+      noise.distribution = PERTURB_GIVEN;
+      z.resize(static_cast<size_t>(rows * M * p.n));
+      z_score.resize(z.size());
+      for (size_t i = 0; i < z.size(); ++i) {
+        z[i] = static_cast<float>((i * 37 + noise.seed % 100) % 101) / 16.0f - 3.0f;
+        z_score[i] = -z[i];
+      }
+      if (in.one_in(20) && !z.empty()) z[z.size() / 2] = 65;
+      noise.z = z.data();
+      if (!in.one_in(4)) noise.z_score = z_score.data();
+      break;
+    default:
+      break;
+  }
   for (float& t : theta) t = value_of(in, p.grid && !in.one_in(10), &bad, &tame);
   for (float& t : extra) t = value_of(in, false, &bad, &tame);
-  if (operation == 6 && !bad) {  // a vertex
+  if (operation == 6 && !p.sort() && !bad) {  // a vertex
     std::vector<float> other(theta.rbegin(), theta.rend());
     if (rows > 0 && perturb_solve(context_with(1), p.oracle, rows, other.data(), extra.data(), nullptr) != PERTURB_OK)
       extra.assign(extra.size(), 1.0f);
   }
 
   outputs first, second;
-  const size_t sizes[4] = {static_cast<size_t>(rows * p.n *
-                                               (operation == 1 || operation == 7 ? M
-                                                : operation == 5                 ? p.n
-                                                                                 : 1)),
-                           static_cast<size_t>(rows * p.n), static_cast<size_t>(rows), static_cast<size_t>(rows)};
+  const int64_t width = operation == 1    ? M * p.m()
+                        : operation == 7  ? M * p.n
+                        : operation == 5  ? p.m() * p.n
+                        : operation == 15 ? p.m() * p.m()
+                        : operation == 11 ? p.k
+                        : operation == 0 || operation == 2 || operation == 4 ? p.m()
+                                                                             : p.n;
+  const size_t sizes[4] = {static_cast<size_t>(rows * width), static_cast<size_t>(rows * (operation == 11 ? p.k : p.m())), static_cast<size_t>(rows),
+                           static_cast<size_t>(rows)};
   if (sizes[0] < (size_t{1} << 22)) {
-    const int given = in.byte();
+    const int given = in.byte() & (p.sort() && !in.one_in(10) ? 3 : 255);  // a sort has no value
     for (outputs* o : {&first, &second})
       for (int i = 0; i < 4; ++i) {
         o->all[i].resize(sizes[i] + 1);  // never a null pointer
@@ -268,6 +426,14 @@ void one_run(const uint8_t* data, size_t size) {
       check(sizes[i] == 0 || std::memcmp(first.all[i].data(), second.all[i].data(), sizes[i] * sizeof(float)) == 0,
             "other bits with other threads");
     if (status == PERTURB_OK && batch > 0) check_success(operation, p, noise, batch, first, tame);
+    if (status == PERTURB_OK && batch > 0 && operation >= 2 && operation <= 6 && !p.custom && noise.distribution != PERTURB_GIVEN && noise.sampling != PERTURB_SAMPLING_LATIN && noise.first_sample == 0) {
+      for (int i = 0; i < 4; ++i)
+        for (float& value : second.all[i]) std::memcpy(&value, &canary, sizeof value);
+      accumulate(in, operation, p, noise, batch, theta.data(), extra.data(), second, given);
+      for (int i = 0; i < 4; ++i)
+        check(sizes[i] == 0 || std::memcmp(first.all[i].data(), second.all[i].data(), sizes[i] * sizeof(float)) == 0,
+              "other bits from an accumulator");
+    }
   }
   perturb_oracle_destroy(p.oracle);
 }

@@ -51,6 +51,28 @@ int main() try {
   const perturb::spo_plus_result spo = perturb::spo_plus(context, argmax, theta, theta);
   expect(spo.loss[0] == 0 && sum(spo.gradient) == 0, "spo_plus of the truth");
 
+  // With Gumbel noise y_eps is a softmax: exactly, and by as many samples as an error needs.
+  const std::vector<float> softmax = perturb::exact_expectation(context, argmax, noise, theta);
+  expect(std::abs(softmax[2] - 0.66524096f) < 1e-6f, "exact_expectation");
+  expect(std::abs(sum(perturb::exact_vjp(context, argmax, noise, theta, cotangent))) < 1e-6f, "exact_vjp: sums of y are constant");
+  perturb_adaptive_options error_bound = PERTURB_ADAPTIVE_OPTIONS_INIT;
+  error_bound.y_std_error = 0.002f;
+  const perturb::adaptive_result adaptive = perturb::expectation_adaptive(context, argmax, noise, theta, error_bound, y);
+  expect(adaptive.converged && adaptive.samples > noise.samples && std::abs(y[2] - softmax[2]) < 0.01f, "expectation_adaptive");
+  expect(std::abs(perturb::covariance(context, argmax, noise, theta)[8] - softmax[2] * (1 - softmax[2])) < 0.02f, "covariance");
+  expect(perturb::vjp_epsilon(context, argmax, noise, theta, std::vector<float>{0, 0, 1})[0] < 0, "vjp_epsilon: more noise, less of the best");
+  const std::vector<float> points{0, 0, 1, 0, 0, 3}, query{0.1f, 0};
+  const perturb::oracle one = perturb::oracle::top_k(3, 1);
+  expect(perturb::nearest_neighbors(context, one, noise, 1, 2, query, points)[0] > 0.5f, "nearest_neighbors");
+  std::vector<float> of_query(2), of_points(6);
+  perturb::nearest_neighbors_vjp(context, one, noise, 1, 2, query, points, std::vector<float>{1, 0, 0}, of_query, of_points);
+  expect(of_query[0] < 0 && of_points.size() == 6, "nearest_neighbors_vjp: away from the second point");
+  const perturb::oracle sort = perturb::oracle::sort(3), largest = perturb::oracle::ordered_top_k(3, 2);
+  expect(perturb::expectation(context, sort, noise, theta).size() == 9 && largest.output_size() == 6, "sort");
+  const std::vector<float> sorted = perturb::sorted_values(context, perturb::oracle::sort(3, true), noise, theta);
+  expect(sorted[0] > sorted[1] && sorted[1] > sorted[2], "sorted_values");
+  expect(std::abs(sum(perturb::sorted_values_vjp(context, largest, noise, theta, std::vector<float>{1, -1}))) < 1e-5f, "sorted_values_vjp");
+
   perturb::accumulator total(context, PERTURB_OP_EXPECTATION, argmax, noise, 1), rest(context, PERTURB_OP_EXPECTATION, argmax, noise, 1);
   total.add(0, 300, theta);
   rest.add(300, noise.samples - 300, theta);
@@ -71,6 +93,8 @@ int main() try {
   context.set_workspace(nullptr, 0);
 
   expect(sum(perturb::solve(context, perturb::oracle::top_k(3, 2), theta)) == 2, "top_k");
+  const std::vector<int64_t> k{1, 3};
+  expect(sum(perturb::solve(context, perturb::oracle::top_k_rows(3, k), std::vector<float>(6, 1))) == 4, "top_k_rows");
   expect(perturb::solve(context, perturb::oracle::rank(3), theta) == std::vector<float>({1, 2, 3}), "rank");
   perturb_grid_path_options grid = PERTURB_GRID_PATH_OPTIONS_INIT;
   grid.height = grid.width = 2;
@@ -100,6 +124,20 @@ int main() try {
     expect(false, "a solver that throws is an error");
   } catch (const perturb::error& error) {
     expect(error.status() == PERTURB_ERROR_CALLBACK && std::string(error.what()).find("no way") != std::string::npos, "its text is kept");
+  }
+
+  // The expectation of a cost of our own: 2 where the last item wins, so twice its chance.
+  noise.samples = 10000;
+  const auto last_wins = [](std::span<const float> y, int64_t) { return 2 * y[2]; };
+  const perturb::cost_result cost = perturb::cost_expectation(context, argmax, noise, last_wins, theta);
+  expect(std::abs(cost.mean[0] - 2 * y_eps[2]) < 1e-6f && cost.gradient.size() == 3, "cost_expectation");
+  const perturb::oracle elsewhere = perturb::oracle::custom_cuda(
+      3, 3, PERTURB_MAXIMIZE, [](int64_t, const float*, float*, void*) { throw std::runtime_error("never called here"); });
+  try {
+    perturb::solve(context, elsewhere, theta);
+    expect(false, "a solver for device memory on a CPU context is an error");
+  } catch (const perturb::error& error) {
+    expect(error.status() == PERTURB_ERROR_UNSUPPORTED, "its status");
   }
 
   perturb::context moved = std::move(context);

@@ -166,6 +166,71 @@ def noise(distribution, seed, row, sample, item):
     return noise_pair(distribution, w[pair], w[pair + 1])[item & 1]
 
 
+# ---------------------------------------------------------------- Latin samples
+
+CENTRAL = constants("-0x1.937f08p-46", "0x1.1bf776p-41", "0x1.68e4fcp-39", "-0x1.9c4566p-33", "0x1.1c6016p-29", "0x1.72bfe2p-27", "-0x1.715ff4p-21",
+                    "0x1.608e7p-17", "-0x1.2e4b88p-15", "-0x1.4ea15ep-9", "0x1.4ab15cp-3", "0x1.507998p1")
+TAIL = constants("-0x1.172b6cp-16", "0x1.90ba5ap-15", "-0x1.3151dap-14", "0x1.9caa6ep-13", "-0x1.68d81cp-11", "0x1.99ea16p-10", "0x1.022e34p0",
+                 "0x1.414362p2")
+
+
+def mix(h):
+    h = (h ^ h >> 16) * 0x85EBCA6B & MASK
+    h = (h ^ h >> 13) * 0xC2B2AE35 & MASK
+    return h ^ h >> 16
+
+
+def stratum(seed, row, item, m, samples):
+    q = philox((item, 1, 0, row), (seed & MASK, seed >> 32))
+    x = m
+    for r in range(1, 17):
+        key = mix((q[0] + r * (q[2] | 1)) & MASK)
+        y = ((key * samples >> 32) - x) % samples
+        h = (max(x, y) ^ key) * 0x9E3779B1 & MASK
+        h = ((h ^ h >> 15) + q[3]) * 0x85EBCA77 & MASK
+        if h >> 31:
+            x = y
+    return (x + (q[1] * samples >> 32)) % samples
+
+
+def inverse_normal(w):
+    h = min(w, complement(w))
+    u, x = fma(f32(h), 2.0**-31, 2.0**-32), fma(f32(h ^ 0x7FFFFFFF), 2.0**-31, 2.0**-32)
+    l = log2m_uniform(f32(u * f32(2.0 - u)), f32(x * x))
+    p = horner(f32(f32(math.sqrt(l)) - 5.25), *TAIL) if l > 16.0 else horner(f32(l - 8.0), *CENTRAL)
+    return from_bits(bits(f32(x * p)) ^ (complement(w) & 0x80000000))
+
+
+def latin_noise(distribution, seed, row, m, item, samples):
+    w = (stratum(seed, row, item, m, samples) << 32 | words_of(seed, row, m, item)[item & 3]) // samples
+    return inverse_normal(w) if distribution == "normal" else noise_pair(distribution, w, w)[0]
+
+
+# ---------------------------------------------------------------- sums of gammas
+
+THIRD, = constants("0x1.555556p-2")
+
+
+def gamma_noise(k, terms, seed, row, sample, item):
+    K = f32(k)
+    d = f32(f32(1.0 + f32(1.0 / K)) - THIRD)
+    slope = f32(1.0 / f32(math.sqrt(f32(9.0 * d))))
+    z = f32(f32(0.5 * log2m(*split(f32(terms)))) / K)
+    for i in range(1, terms + 1):
+        for attempt in range(8):
+            w = philox((item, 16 + 8 * (i - 1) + attempt, sample, row), (seed & MASK, seed >> 32))
+            if attempt == 0:
+                power = exponential_function(f32(-K * exponential_of(w[3])))
+            x = normal_pair(w[0], w[1])[0]
+            a = max(fma(slope, x, 1.0), 2.0**-40)
+            v = f32(f32(a * a) * a)
+            bound = fma(f32(2.0 * d), f32(v - 1.0), fma(d, log2m(*split(v)), f32(0.0 - f32(x * x))))
+            if log2m_uniform(uniform(w[2]), uniform(complement(w[2]))) > bound:
+                break
+        z = fma(f32(f32(d * v) * power), f32(1.0 / f32(i)), z)
+    return min(z, 32.0)
+
+
 # ---------------------------------------------------------------- perturbed scores
 
 def exponential_function(a):
@@ -218,6 +283,21 @@ def noise_vectors():
                         yield f"{distribution},{seed},{row},{sample},{item},{bits(noise(distribution, seed, row, sample, item)):08x}"
 
 
+def kind_vectors():
+    yield "kind,k,terms,samples,seed,row,sample,item,z"
+    for seed in SEEDS[1:4]:
+        for row in (0, 7, 2**32 - 1):
+            for samples in (1, 2, 7, 100, 4096):
+                for distribution in DISTRIBUTIONS:
+                    for sample in sorted({0, samples // 3, samples - 1}):
+                        for item in (0, 3, 18):
+                            yield f"latin_{distribution},0,0,{samples},{seed},{row},{sample},{item},{bits(latin_noise(distribution, seed, row, sample, item, samples)):08x}"
+            for k, terms in ((1, 1), (1, 10), (2, 1), (3, 10), (10, 3), (1000, 7), (2**20, 2)):
+                for sample in (0, 5, 2**32 - 1):
+                    for item in (0, 2, 21):
+                        yield f"sum_of_gamma,{k},{terms},1,{seed},{row},{sample},{item},{bits(gamma_noise(k, terms, seed, row, sample, item)):08x}"
+
+
 def transform_vectors():
     yield "distribution,w0,w1,z0,z1,s0,s1"
     pairs = [(a, EDGE_WORDS[(5 * i + 3) % len(EDGE_WORDS)]) for i, a in enumerate(EDGE_WORDS)] + [(0, w) for w in EDGE_WORDS] + [(0x72, 0x9E062010)]
@@ -244,7 +324,7 @@ def score_vectors():
                    f"{bits(multiplicative_score(theta, epsilon, z)):08x}")
 
 
-FILES = {"noise_vectors.csv": noise_vectors, "transform_vectors.csv": transform_vectors, "score_vectors.csv": score_vectors}
+FILES = {"noise_vectors.csv": noise_vectors, "kind_vectors.csv": kind_vectors, "transform_vectors.csv": transform_vectors, "score_vectors.csv": score_vectors}
 
 
 def main(arguments):

@@ -1,7 +1,9 @@
 // Naive grid shortest paths: Dijkstra over any cost type (double for values, integers for exact ties), the walk back with the tie rule
 // of the header, all simple paths by enumeration, and a judge that says whether a set of marked cells is a path and what it costs.
+// From one cell to another, or from any cell of a set to any of another.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -18,7 +20,13 @@ struct grid {
   double diagonal_factor = 1;
   bool count_source = true;
   std::vector<uint8_t> passable;  // always filled
+  std::vector<int64_t> sources = {}, targets = {};  // sets; empty: source, target
 
+  std::vector<int64_t> all_sources() const { return sources.empty() ? std::vector<int64_t>{source} : sources; }
+  std::vector<int64_t> all_targets() const { return targets.empty() ? std::vector<int64_t>{target} : targets; }
+  bool is_source(int64_t cell) const { return holds(all_sources(), cell); }
+  bool is_target(int64_t cell) const { return holds(all_targets(), cell); }
+  static bool holds(const std::vector<int64_t>& set, int64_t cell) { return std::find(set.begin(), set.end(), cell) != set.end(); }
   int64_t cells() const { return height * width; }
   bool allowed(int64_t cell, int d) const { return step_allowed(passable, height, width, connectivity, cell / width, cell % width, d); }
   int64_t neighbour(int64_t cell, int d) const { return cell + neighbours[d].row * width + neighbours[d].column; }
@@ -26,7 +34,7 @@ struct grid {
 };
 
 inline grid make_grid_reference(const test_case& c) {
-  return {c.height, c.width, c.source, c.target, c.connectivity, c.diagonal_factor, c.count_source != 0, make_passable(c)};
+  return {c.height, c.width, c.source, c.target, c.connectivity, c.diagonal_factor, c.count_source != 0, make_passable(c), c.sources, c.targets};
 }
 
 // What a step into each cell costs.
@@ -45,14 +53,16 @@ inline step_costs<double> make_steps(const grid& g, const std::vector<double>& c
 template <class Cost>
 constexpr Cost unreached = std::numeric_limits<Cost>::max() / 4;
 
-// The least cost of a path from the source to every cell; walls and cells out of reach hold unreached<Cost>.
+// The least cost of a path from a source to every cell; walls and cells out of reach hold unreached<Cost>.
 template <class Cost>
 std::vector<Cost> distances(const grid& g, const step_costs<Cost>& steps) {
   std::vector<Cost> best(g.cells(), unreached<Cost>);
   using entry = std::pair<Cost, int64_t>;
   std::priority_queue<entry, std::vector<entry>, std::greater<entry>> queue;
-  best[g.source] = g.count_source ? steps.straight[g.source] : Cost{0};
-  queue.push({best[g.source], g.source});
+  for (const int64_t source : g.all_sources()) {
+    best[source] = g.count_source ? steps.straight[source] : Cost{0};
+    queue.push({best[source], source});
+  }
   while (!queue.empty()) {
     const auto [distance, u] = queue.top();
     queue.pop();
@@ -70,7 +80,16 @@ std::vector<Cost> distances(const grid& g, const step_costs<Cost>& steps) {
   return best;
 }
 
-// The same by trying every simple path from the source: for grids of a dozen cells.
+// The target of least distance, the lowest cell among equal ones.
+template <class Cost>
+int64_t nearest_target(const grid& g, const std::vector<Cost>& distance) {
+  int64_t nearest = -1;
+  for (int64_t cell = 0; cell < g.cells(); ++cell)
+    if (g.is_target(cell) && distance[cell] < unreached<Cost> && (nearest < 0 || distance[cell] < distance[nearest])) nearest = cell;
+  return nearest;
+}
+
+// The same by trying every simple path from a source: for grids of a dozen cells.
 template <class Cost>
 std::vector<Cost> distances_by_enumeration(const grid& g, const step_costs<Cost>& steps) {
   std::vector<Cost> best(g.cells(), unreached<Cost>);
@@ -85,7 +104,7 @@ std::vector<Cost> distances_by_enumeration(const grid& g, const step_costs<Cost>
     }
     used[u] = 0;
   };
-  visit(g.source, g.count_source ? steps.straight[g.source] : Cost{0});
+  for (const int64_t source : g.all_sources()) visit(source, g.count_source ? steps.straight[source] : Cost{0});
   return best;
 }
 
@@ -94,9 +113,9 @@ std::vector<Cost> distances_by_enumeration(const grid& g, const step_costs<Cost>
 template <class Cost>
 std::vector<float> walk_back(const grid& g, const step_costs<Cost>& steps, const std::vector<Cost>& distance) {
   std::vector<float> y(g.cells(), 0.0f);
-  int64_t v = g.target;
+  int64_t v = nearest_target(g, distance);
   y[v] = 1;
-  while (v != g.source) {
+  while (!g.is_source(v)) {
     int64_t previous = -1;
     Cost best{};
     for (int d = 0; d < 8; ++d) {
@@ -115,20 +134,30 @@ std::vector<float> walk_back(const grid& g, const step_costs<Cost>& steps, const
   return y;
 }
 
-// The cost of the path whose cells are marked, or nothing if the marks are not exactly the cells of one path from source to target.
+// The cost of the path whose cells are marked, or nothing if the marks are not exactly the cells of one path from source to target. Of sets it
+// must have one cell each.
 // The cells are put in the order of `distance` (from the source, with the same steps), in which a shortest path runs; where that does
 // not give a path (nearly equal distances), a bounded search tries the other orders.
 inline std::optional<double> marked_path_cost(const grid& g, const step_costs<double>& steps, const std::vector<double>& distance,
                                               const float* y) {
   std::vector<int64_t> marked;
+  int64_t source = -1, target = -1;
   for (int64_t i = 0; i < g.cells(); ++i) {
     if (y[i] == 0) continue;
     if (y[i] != 1 || !g.passable[i]) return std::nullopt;
     marked.push_back(i);
+    if (g.is_source(i)) {
+      if (source >= 0) return std::nullopt;
+      source = i;
+    }
+    if (g.is_target(i)) {
+      if (target >= 0) return std::nullopt;
+      target = i;
+    }
   }
-  if (y[g.source] != 1 || y[g.target] != 1) return std::nullopt;
-  const double start = g.count_source ? steps.straight[g.source] : 0.0;
-  if (g.source == g.target) return marked.size() == 1 ? std::optional<double>(start) : std::nullopt;
+  if (source < 0 || target < 0) return std::nullopt;
+  const double start = g.count_source ? steps.straight[source] : 0.0;
+  if (source == target) return marked.size() == 1 ? std::optional<double>(start) : std::nullopt;
 
   const auto step_between = [&](int64_t u, int64_t v) {
     for (int d = 0; d < 8; ++d)
@@ -138,7 +167,7 @@ inline std::optional<double> marked_path_cost(const grid& g, const step_costs<do
   std::stable_sort(marked.begin(), marked.end(), [&](int64_t a, int64_t b) { return distance[a] < distance[b]; });
   const auto in_order = [&]() -> std::optional<double> {
     double cost = start;
-    if (marked.front() != g.source || marked.back() != g.target) return std::nullopt;
+    if (marked.front() != source || marked.back() != target) return std::nullopt;
     for (size_t p = 1; p < marked.size(); ++p) {
       const int d = step_between(marked[p - 1], marked[p]);
       if (d < 0) return std::nullopt;
@@ -153,7 +182,7 @@ inline std::optional<double> marked_path_cost(const grid& g, const step_costs<do
   std::optional<double> found;
   const std::function<void(int64_t, size_t, double)> visit = [&](int64_t u, size_t visited, double cost) {
     if (--budget < 0) return;
-    if (u == g.target) {
+    if (u == target) {
       if (visited == marked.size() && (!found || cost < *found)) found = cost;
       return;
     }
@@ -165,7 +194,7 @@ inline std::optional<double> marked_path_cost(const grid& g, const step_costs<do
     }
     used[u] = 0;
   };
-  visit(g.source, 1, start);
+  visit(source, 1, start);
   return found;
 }
 

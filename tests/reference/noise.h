@@ -18,6 +18,8 @@ inline double score(perturb_distribution distribution, double z) {
       return std::tanh(z / 2);
     case PERTURB_LAPLACE:
       return z > 0 ? 1 : z < 0 ? -1 : 0;
+    case PERTURB_GIVEN:  // the tests' own
+      return std::tanh(z);
     case PERTURB_SUM_OF_GAMMA:
       break;
   }
@@ -25,12 +27,24 @@ inline double score(perturb_distribution distribution, double z) {
 }
 
 // The largest |z| of each distribution that 32-bit uniforms can give, rounded up.
-inline double largest_noise(perturb_distribution distribution) { return distribution == PERTURB_NORMAL ? 6.77 : 23; }
+inline double largest_noise(perturb_distribution distribution) {
+  return distribution == PERTURB_NORMAL ? 6.77 : distribution == PERTURB_SUM_OF_GAMMA ? 32 : distribution == PERTURB_GIVEN ? 64 : 23;
+}
 
-inline std::vector<float> item_epsilons(const test_case& c, const std::vector<float>& factors) {
-  std::vector<float> eps(c.n, c.epsilon);
-  for (int64_t i = 0; i < c.n && !factors.empty(); ++i) eps[i] = c.epsilon * factors[i];
+// eps_i of row b; each product is rounded to float.
+inline std::vector<float> item_epsilons(const test_case& c, const std::vector<float>& factors, int64_t b = 0) {
+  const float of_row = c.row_factors.empty() ? c.epsilon : c.epsilon * c.row_factors[b];
+  std::vector<float> eps(c.n, of_row);
+  for (int64_t i = 0; i < c.n && !factors.empty(); ++i) eps[i] = of_row * factors[i];
   return eps;
+}
+// d eps_i / d epsilon of row b.
+inline std::vector<float> epsilon_slopes(const test_case& c, const std::vector<float>& factors, int64_t b) {
+  std::vector<float> slopes = factors;
+  if (c.row_factors.empty()) return slopes;
+  slopes.resize(c.n, 1.0f);
+  for (float& slope : slopes) slope *= c.row_factors[b];
+  return slopes;
 }
 
 // W = exp(eps z - eps^2/2); 1 for additive noise.

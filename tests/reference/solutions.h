@@ -12,7 +12,7 @@ using solution = std::vector<double>;
 
 inline void extend_path(const grid& g, int64_t at, solution& marks, std::vector<solution>& all) {
   marks[at] = 1;
-  if (at == g.target) {
+  if (g.is_target(at)) {
     all.push_back(marks);
   } else {
     for (int d = 0; d < 8; ++d)
@@ -27,7 +27,7 @@ inline std::vector<solution> all_solutions(const test_case& c) {
   if (c.is_grid()) {
     const grid g = make_grid_reference(c);
     solution marks(c.n, 0.0);
-    extend_path(g, g.source, marks, all);
+    for (const int64_t source : g.all_sources()) extend_path(g, source, marks, all);
   } else if (c.oracle == oracle_kind::rank) {
     solution y(c.n);
     std::iota(y.begin(), y.end(), static_cast<double>(c.base));

@@ -148,7 +148,7 @@ struct fenchel_young_estimator {
   // d eps_i / d epsilon.
   template <class Row>
   static PERTURB_INLINE double item_factor(const Row& row, int64_t i) {
-    return row.stride ? (double)row.c.epsilon_per_item[i] : 1.0;
+    return row.c.epsilon_factor(row.b, i);
   }
 
   // d cost / d epsilon of one item.

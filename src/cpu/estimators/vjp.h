@@ -33,14 +33,15 @@ struct weighted_limbs {
   }
 };
 
-template <class Sampler>
-struct vjp_estimator {
+// Sums of <g, y_m> times S, or times what else W wants of the noise.
+template <class Sampler, wanted W>
+struct weighted_estimator {
   using V = typename Sampler::V;
   static constexpr bool looks_up_noise = false;
   static constexpr int chunk_groups = 16;
   static PERTURB_INLINE int64_t words(const call& c) { return 3 * c.n(); }
 
-  PERTURB_INLINE vjp_estimator(const call& c, arena& a) {
+  PERTURB_INLINE weighted_estimator(const call& c, arena& a) {
     cotangent_ = a.take<int64_t>(c.m());
     scores_ = a.take<float>(item_block * Sampler::lanes);
   }
@@ -62,7 +63,8 @@ struct vjp_estimator {
       absolute += magnitude_term(g[i], unit);
       spread += magnitude_term(g[i] - middle, unit_spread);
     }
-    scales_ = make_vjp_scales(c.oracle->kind, c.n(), c.oracle->k, low, high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest));
+    scales_ = make_vjp_scales(c.oracle->kind, c.n(), c.oracle->k_of(sampler.row().row), low, high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest),
+                              factor_bits(W, c.noise));
     const double scale = power_of_two(scales_.cotangent_exponent);
     for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = sampler.row().counts(i) ? to_fixed(g[i], scale) : 0;
     sampler.solve(0, true);
@@ -72,8 +74,7 @@ struct vjp_estimator {
 
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
     constexpr int64_t chunk = chunk_groups * Sampler::lanes;
-    const call& c = sampler.problem();
-    const double to_weight = vjp_weight_scale(c.noise, scales_);
+    const double to_weight = vjp_weight_scale(scales_);
     for (int64_t m0 = first; m0 < last; m0 += chunk) {
       const int64_t samples = last - m0 < chunk ? last - m0 : chunk;
       for (int64_t m = 0; m < samples; m += Sampler::lanes) {
@@ -90,76 +91,82 @@ struct vjp_estimator {
     }
   }
 
-  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
-    const call& c = sampler.problem();
-    float* gradient = c.output[0] + sum.b * c.n();
-    for (int64_t i = 0; i < c.n(); ++i) {
-      const double amplitude = sampler.row().derivative_amplitude(i);
-      gradient[i] = amplitude == 0.0 ? 0.0f
-                                     : vjp_gradient(c.noise, scales_, sum.words[i], sum.words[c.n() + i], sum.words[2 * c.n() + i], sum.sums[0], centre_, c.samples,
-                                                    c.baseline, amplitude);
-    }
+  // The estimate made of the limbs of one item, or of the sums of several items' limbs.
+  template <class Sum>
+  PERTURB_INLINE float gradient(const call& c, const partial_sum& sum, Sum high, Sum low, Sum plain, double amplitude) const {
+    return vjp_gradient(scales_, high, low, plain, sum.sums[0], centre_, c.samples, c.baseline, amplitude);
   }
 
  private:
   // Adds weight * S and S of samples m0..m0+samples-1 for all items, making the noise again.
   PERTURB_INLINE void add_scores(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
-    with_distribution(sampler.problem().noise, [&](auto d) { add_scores_of<decltype(d)::value>(sampler, m0, samples, words); });
+    const call& c = sampler.problem();
+    for (int64_t m = samples; m % Sampler::lanes != 0; ++m) weights_[m] = 0.0f;
+    if constexpr (Sampler::lanes > 1) {
+      if (c.plain_words()) return with_distribution(c.noise, [&](auto d) { add_scores_of<decltype(d)::value>(sampler, m0, samples, words); });
+    }
+    add_scores_by_group(sampler, m0, samples, words);
   }
 
+  // One group of samples after the other.
+  PERTURB_NOINLINE void add_scores_by_group(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
+    const call& c = sampler.problem();
+    const typename V::f32 unit = V::set1((float)(1 << (limb_bits - factor_bits(W, c.noise))));
+    const typename V::u32 magic = V::set1(limb_magic_bits);
+    for (int64_t m = 0; m < samples; m += Sampler::lanes) {
+      auto source = sampler.source();
+      source.begin(c, sampler.row().b, m0 + m);
+      const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - m)));
+      const typename V::f32 weight = V::load(weights_ + m);
+      for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
+        const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
+        source.template fill<W>(i0, count, scores_);
+        for (int64_t i = 0; i < count; ++i) {
+          weighted_limbs<V> limbs;
+          limbs.clear();
+          limbs.add(weight, V::select(present, V::load(scores_ + i * Sampler::lanes), V::set1(0.0f)), unit);
+          words[i0 + i] += V::sum_signed(V::sub(limbs.high, magic));
+          words[c.n() + i0 + i] += V::sum_signed(V::sub(limbs.low, magic));
+          words[2 * c.n() + i0 + i] += V::sum_signed(V::sub(limbs.plain, magic));
+        }
+      }
+    }
+  }
+
+  // Of noise that is made of words: what groups share of Philox is made once.
   template <distribution D>
   PERTURB_NOINLINE void add_scores_of(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
     const call& c = sampler.problem();
-    const float unit = (float)(1 << (limb_bits - score_bits(D)));
+    const float unit = (float)(1 << (limb_bits - factor_bits(W, D)));
     int64_t* high = words;
     int64_t* low = words + c.n();
     int64_t* plain = words + 2 * c.n();
-    if constexpr (Sampler::lanes == 1) {
-      for (int64_t m = 0; m < samples; ++m) {
-        auto source = sampler.source();
-        source.begin(c.keys, c.antithetic, sampler.row().row, (uint32_t)(c.first_sample + m0 + m));
-        for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
-          const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
-          source.template fill<D, wanted::score>(i0, count, scores_);
-          for (int64_t i = 0; i < count; ++i) {
-            weighted_limbs<V> limbs;
-            limbs.clear();
-            limbs.add(weights_[m], scores_[i], unit);
-            high[i0 + i] += (int32_t)(limbs.high - limb_magic_bits);
-            low[i0 + i] += (int32_t)(limbs.low - limb_magic_bits);
-            plain[i0 + i] += (int32_t)(limbs.plain - limb_magic_bits);
-          }
-        }
+    const int groups = (int)((samples + Sampler::lanes - 1) / Sampler::lanes);
+    philox_group<V> group[chunk_groups];
+    const auto sample_of = [&](int g) { return V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()); };
+    for (int g = 0; g < groups; ++g) group[g] = make_philox_group<V>(c.keys, c.antithetic ? V::template shift_right<1>(sample_of(g)) : sample_of(g), 0);
+    const typename V::u32 mirrored = mirror_mask<V>(sample_of(0));  // of every group: they have an even number of lanes
+    const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Sampler::lanes)));  // lanes of the last group
+    const uint32_t magic_total = (uint32_t)groups * limb_magic_bits;
+    for (int64_t i0 = 0; i0 < c.n(); i0 += 4) {
+      weighted_limbs<V> limbs[4];
+      for (weighted_limbs<V>& l : limbs) l.clear();
+      for (int g = 0; g < groups; ++g) {
+        typename V::u32 bits[4];
+        typename V::f32 score[4];
+        philox<V>(c.keys, group[g], sampler.row().row, (uint32_t)(i0 >> 2), bits);
+        if (c.antithetic) mirror_words<V>(D, mirrored, bits);
+        values_of_words<V, D, W>(bits, score);
+        if (g == groups - 1)
+          for (int j = 0; j < 4; ++j) score[j] = V::select(present, score[j], V::set1(0.0f));
+        const typename V::f32 weight = V::load(weights_ + g * Sampler::lanes);
+        for (int j = 0; j < 4; ++j) limbs[j].add(weight, score[j], V::set1(unit));
       }
-    } else {
-      const int groups = (int)((samples + Sampler::lanes - 1) / Sampler::lanes);
-      philox_group<V> group[chunk_groups];
-      const auto sample_of = [&](int g) { return V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()); };
-      for (int g = 0; g < groups; ++g) group[g] = make_philox_group<V>(c.keys, c.antithetic ? V::template shift_right<1>(sample_of(g)) : sample_of(g), 0);
-      const typename V::u32 mirrored = mirror_mask<V>(sample_of(0));  // of every group: they have an even number of lanes
-      for (int64_t m = samples; m < groups * Sampler::lanes; ++m) weights_[m] = 0.0f;
-      const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Sampler::lanes)));  // lanes of the last group
-      const uint32_t magic_total = (uint32_t)groups * limb_magic_bits;
-      for (int64_t i0 = 0; i0 < c.n(); i0 += 4) {
-        weighted_limbs<V> limbs[4];
-        for (weighted_limbs<V>& l : limbs) l.clear();
-        for (int g = 0; g < groups; ++g) {
-          typename V::u32 bits[4];
-          typename V::f32 score[4];
-          philox<V>(c.keys, group[g], sampler.row().row, (uint32_t)(i0 >> 2), bits);
-          if (c.antithetic) mirror_words<V>(D, mirrored, bits);
-          scores_of_words<V, D>(bits, score);
-          if (g == groups - 1)
-            for (int j = 0; j < 4; ++j) score[j] = V::select(present, score[j], V::set1(0.0f));
-          const typename V::f32 weight = V::load(weights_ + g * Sampler::lanes);
-          for (int j = 0; j < 4; ++j) limbs[j].add(weight, score[j], V::set1(unit));
-        }
-        for (int j = 0; j < 4 && i0 + j < c.n(); ++j) {
-          const typename V::u32 magic = V::set1(magic_total);
-          high[i0 + j] += V::sum_signed(V::sub(limbs[j].high, magic));
-          low[i0 + j] += V::sum_signed(V::sub(limbs[j].low, magic));
-          plain[i0 + j] += V::sum_signed(V::sub(limbs[j].plain, magic));
-        }
+      for (int j = 0; j < 4 && i0 + j < c.n(); ++j) {
+        const typename V::u32 magic = V::set1(magic_total);
+        high[i0 + j] += V::sum_signed(V::sub(limbs[j].high, magic));
+        low[i0 + j] += V::sum_signed(V::sub(limbs[j].low, magic));
+        plain[i0 + j] += V::sum_signed(V::sub(limbs[j].plain, magic));
       }
     }
   }
@@ -169,6 +176,21 @@ struct vjp_estimator {
   vjp_scales scales_ = {};
   int64_t centre_ = 0;
   float weights_[chunk_groups * Sampler::lanes];
+};
+
+template <class Sampler>
+struct vjp_estimator : weighted_estimator<Sampler, wanted::score> {
+  using weighted_estimator<Sampler, wanted::score>::weighted_estimator;
+
+  PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
+    const call& c = sampler.problem();
+    const int64_t n = c.n();
+    float* gradient = c.output[0] + sum.b * n;
+    for (int64_t i = 0; i < n; ++i) {
+      const double amplitude = sampler.row().derivative_amplitude(i);
+      gradient[i] = amplitude == 0.0 ? 0.0f : this->gradient(c, sum, sum.words[i], sum.words[n + i], sum.words[2 * n + i], amplitude);
+    }
+  }
 };
 
 }  // namespace perturb

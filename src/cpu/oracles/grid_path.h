@@ -1,5 +1,8 @@
 // Shortest grid paths: int32 distances, then a walk back from the target by the tie rule.
 //
+// A source's distance is what starting there costs, and no other cell's is: every step into a cell costs at least as much as starting there,
+// and one quantum at least. So the walk back of any number of sources ends at the first cell with such a distance.
+//
 // grid_path_group relaxes V::count samples at once (lane = sample): Gauss-Seidel over the cells in the order of their distance without
 // noise, until no lane changes. A small epsilon leaves that order nearly right, so few passes do. grid_path_single finds one sample's
 // distances with a bucket queue and stops at the target; it also makes the group's order. Both reach the one fixpoint (math/grid_cost.h).
@@ -20,7 +23,17 @@ PERTURB_INLINE static bool grid_path_fits_group(const call& c) { return c.n() <=
 template <class Isa>
 PERTURB_INLINE float grid_scale_of(const row_view<Isa>& row) {
   const grid& g = *row.c.oracle->grid;
-  return grid_row_scale(row.bounds, row.c.noise, row.c.multiplicative, g.cost_floor, g.diagonal_factor, g.hops);
+  return grid_row_scale(row.bounds, row.c.noise, row.c.multiplicative, g.cost_floor, g.diagonal_factor, g.ends_of(row.row).hops);
+}
+
+// The target that a path ends at: the nearest, the lowest cell among equal ones. distance(cell): of the path's sample.
+template <class Distance>
+PERTURB_INLINE int32_t nearest_target(cell_list targets, Distance&& distance) {
+  int32_t nearest = *targets.begin();
+  if (targets.count == 1) return nearest;
+  for (const int32_t target : targets)
+    if (distance(target) < distance(nearest)) nearest = target;
+  return nearest;
 }
 
 template <class V>
@@ -44,19 +57,23 @@ class grid_path_single {
     return c.operation == PERTURB_OP_SOLVE || (c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]));
   }
 
-  PERTURB_INLINE void begin_row() { scale_ = grid_scale_of(row_); }
+  PERTURB_INLINE void begin_row() {
+    scale_ = grid_scale_of(row_);
+    sources_ = grid_.sources_of(row_.row);
+    targets_ = grid_.targets_of(row_.row);
+  }
   PERTURB_INLINE void begin_group() { largest_ = 1; }
 
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
     for (int64_t i = 0; i < count; ++i) set_cost(i0 + i, row_.counts(i0 + i) ? row_.score(i0 + i, z[i]) : 0.0f);
   }
 
-  PERTURB_INLINE void solve() { search_to((int32_t)grid_.target); }
+  PERTURB_INLINE void solve() { grid_.has_sets() ? search_to(-1, grid_.is_target.data()) : search_to(*targets_.begin(), nullptr); }
 
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int, const float* z, F&& f) const {
-    int64_t v = grid_.target;
-    while (v != grid_.source) {
+    int64_t v = nearest_target(targets_, [&](int32_t cell) { return distance_[cell]; });
+    while (distance_[v] != start_of(v)) {
       int32_t best = INT32_MAX;
       int best_k = 0;
       for (unsigned mask = grid_.steps[v]; mask; mask &= mask - 1) {
@@ -80,16 +97,18 @@ class grid_path_single {
     begin_row();
     begin_group();
     for (int64_t i = 0; i < grid_.cells(); ++i) set_cost(i, row_.counts(i) ? row_.score(i, 0.0f) : 0.0f);
-    search_to(-1);
+    search_to(-1, nullptr);
   }
   PERTURB_INLINE const int32_t* distances() const { return distance_; }
+  // The distance of a cell if it is a source.
+  PERTURB_INLINE int32_t start_of(int64_t cell) const { return grid_.count_source ? straight_[cell] : 0; }
 
  private:
-  PERTURB_INLINE void search_to(int32_t target) {
+  PERTURB_INLINE void search_to(int32_t target, const uint8_t* is_target) {
     if (diagonal_ == straight_) {
-      search<false>(target);
+      search<false>(target, is_target);
     } else {
-      search<true>(target);
+      search<true>(target, is_target);
     }
   }
 
@@ -100,11 +119,11 @@ class grid_path_single {
     if (grid_.passable[i] && diagonal_[i] > largest_) largest_ = diagonal_[i];  // the factor is at least 1
   }
 
-  // Distances from the source: all of them, or until no cell nearer than the target is left (target >= 0).
+  // Distances from the sources: all of them, or until no cell nearer than the nearest target is left (target >= 0, or is_target).
   // A queue of buckets of equal width (Dial's), label-correcting within a bucket. Lists are doubly linked, so that an improved cell
   // moves; that is rare, since a step's cost is its end's: the first neighbour settled is already the best of its kind.
   template <bool Diagonals>
-  PERTURB_NOINLINE void search(int32_t target) {
+  PERTURB_NOINLINE void search(int32_t target, const uint8_t* is_target) {
     int32_t* __restrict distance = distance_;
     int32_t* __restrict next = next_;
     int32_t* __restrict previous = previous_;
@@ -127,11 +146,15 @@ class grid_path_single {
       head = cell;
       distance[cell] = at;
     };
-    const int32_t source = (int32_t)grid_.source;
-    insert(source, grid_.count_source ? straight[source] : 0);
-    int64_t waiting = 1;
-    for (int32_t bucket = distance[source] >> shift; waiting > 0; ++bucket) {
-      if (target >= 0 && bucket > distance[target] >> shift) return;
+    int32_t nearest = INT32_MAX;
+    for (const int32_t source : sources_) {
+      insert(source, start_of(source));
+      if (distance[source] < nearest) nearest = distance[source];
+    }
+    int64_t waiting = sources_.count;
+    int32_t last_bucket = INT32_MAX;  // where a target has been found
+    for (int32_t bucket = nearest >> shift; waiting > 0; ++bucket) {
+      if (bucket > last_bucket) return;
       int32_t& head = heads[bucket & (buckets - 1)];
       while (head >= 0) {
         const int32_t u = head, here = distance[u];
@@ -139,6 +162,7 @@ class grid_path_single {
         if (head >= 0) previous[head] = -1;
         previous[u] = not_queued;
         --waiting;
+        if (u == target || (is_target && is_target[u])) last_bucket = bucket;
         const auto relax = [&](int k) __attribute__((always_inline)) {
           const int32_t v = u + offset_[k];
           const int32_t candidate = here + (Diagonals && (grid_diagonals >> k & 1) ? diagonal[v] : straight[v]);
@@ -164,6 +188,7 @@ class grid_path_single {
   static constexpr int32_t buckets = 512, not_queued = -2;
   const row_view<isa>& row_;
   const grid& grid_;
+  cell_list sources_ = {}, targets_ = {};
   int32_t* distance_;
   int32_t* next_;
   int32_t* previous_;
@@ -198,14 +223,16 @@ class grid_path_group {
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call& c) { return c.operation == PERTURB_OP_EXPECTATION && (c.output[2] || c.output[3]); }
 
-  // The cells that the source reaches, in the order of their distance without noise.
+  // The cells that the sources reach, in the order of their distance without noise. Sources themselves never get nearer.
   PERTURB_NOINLINE void begin_row() {
     scale_ = grid_scale_of(row_);
+    sources_ = grid_.sources_of(row_.row);
+    targets_ = grid_.targets_of(row_.row);
     search_.search_row();
     const int32_t* distance = search_.distances();
     int64_t count = 0;
     for (int64_t i = 0; i < grid_.cells(); ++i)
-      if (distance[i] < grid_infinity && i != grid_.source) order_[count++] = (uint64_t)distance[i] << 32 | (uint64_t)i;
+      if (distance[i] < grid_infinity && distance[i] != search_.start_of(i)) order_[count++] = (uint64_t)distance[i] << 32 | (uint64_t)i;
     sort_keys<isa>(order_, order_ + grid_.cells(), count);
     for (int64_t i = 0; i < count; ++i) {
       const int32_t cell = (int32_t)(uint32_t)order_[i];
@@ -232,7 +259,8 @@ class grid_path_group {
     const typename V::u32 infinity = V::set1((uint32_t)grid_infinity);
     const int64_t rows = (grid_.height + 2) * pitch_;
     for (int64_t r = 0; r < rows; ++r) V::store(distance_ + r * L, infinity);
-    V::store(distance_ + (int64_t)padded((int32_t)grid_.source) * L, grid_.count_source ? V::load(straight_ + grid_.source * L) : V::set1(0u));
+    for (const int32_t source : sources_)
+      V::store(distance_ + (int64_t)padded(source) * L, grid_.count_source ? V::load(straight_ + (int64_t)source * L) : V::set1(0u));
     if (diagonal_ == straight_) {
       while (pass<false>()) {
       }
@@ -245,14 +273,15 @@ class grid_path_group {
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int lanes, const float* z, F&& f) const {
     for (int l = 0; l < lanes; ++l) {
-      int32_t v = (int32_t)grid_.target, at = padded(v);
-      while (v != grid_.source) {
+      const auto distance_of = [&](int32_t padded_cell) __attribute__((always_inline)) { return (int32_t)distance_[(int64_t)padded_cell * L + l]; };
+      int32_t v = nearest_target(targets_, [&](int32_t cell) { return distance_of(padded(cell)); }), at = padded(v);
+      while (distance_of(at) != (grid_.count_source ? (int32_t)straight_[v * L + l] : 0)) {
         const int32_t straight = (int32_t)straight_[v * L + l], diagonal = (int32_t)diagonal_[v * L + l];
         int32_t best = INT32_MAX;
         int best_k = 0;
         for (unsigned mask = grid_.steps[v]; mask; mask &= mask - 1) {
           const int k = __builtin_ctz(mask);
-          const int32_t candidate = (int32_t)distance_[(int64_t)(at + offset_[k]) * L + l] + (grid_diagonals >> k & 1 ? diagonal : straight);
+          const int32_t candidate = distance_of(at + offset_[k]) + (grid_diagonals >> k & 1 ? diagonal : straight);
           if (candidate < best) {
             best = candidate;
             best_k = k;
@@ -326,6 +355,7 @@ class grid_path_group {
   const row_view<isa>& row_;
   const grid& grid_;
   grid_path_single<scalar_lanes<isa>> search_;
+  cell_list sources_ = {}, targets_ = {};
   int32_t pitch_;
   uint32_t* distance_;
   uint32_t* straight_;

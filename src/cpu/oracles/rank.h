@@ -114,37 +114,34 @@ class rank_group {
     if (!order_.packed()) put_runs_right();
   }
 
-  // f(lane, item, score) of the first `count` positions, in exact order only.
+  // f(lane, position, item) of the first `count` positions.
   template <class F>
-  PERTURB_INLINE void first_positions(int64_t count, int lanes, F&& f) const {
+  PERTURB_INLINE void for_positions(int64_t count, int lanes, F&& f) const {
     const uint32_t item_mask = (1u << item_bits_) - 1;
     for (int64_t p = 0; p < count; ++p) {
-      for (int l = 0; l < lanes; ++l) {
-        const int64_t item = keys_[p * L + l] & item_mask;
-        f(l, item, scores_[item * L + l]);
+      const uint32_t* row = keys_ + p * L;
+      if (lanes == L) {
+        for (int l = 0; l < L; ++l) f(l, p, (int64_t)(row[l] & item_mask));
+      } else {
+        for (int l = 0; l < lanes; ++l) f(l, p, (int64_t)(row[l] & item_mask));
       }
     }
+  }
+
+  // f(lane, item, score) of the same, in exact order only.
+  template <class F>
+  PERTURB_INLINE void first_positions(int64_t count, int lanes, F&& f) const {
+    for_positions(count, lanes, [&](int lane, int64_t, int64_t item) __attribute__((always_inline)) { f(lane, item, scores_[item * L + lane]); });
   }
 
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int lanes, const float* z, F&& f) const {
-    const uint32_t item_mask = (1u << item_bits_) - 1;
-    for (int64_t p = 0; p < c_.n(); ++p) {
-      const uint32_t* row = keys_ + p * L;
-      if (lanes == L) {
-        for (int l = 0; l < L; ++l) emit<Scores>(l, row[l] & item_mask, p, z, f);
-      } else {
-        for (int l = 0; l < lanes; ++l) emit<Scores>(l, row[l] & item_mask, p, z, f);
-      }
-    }
+    for_positions(c_.n(), lanes, [&](int lane, int64_t position, int64_t item) __attribute__((always_inline)) {
+      f(lane, item, position + c_.oracle->base, Scores ? row_.score(item, z[item * L + lane]) : 0.0f);
+    });
   }
 
  private:
-  template <bool Scores, class F>
-  PERTURB_INLINE void emit(int lane, int64_t item, int64_t position, const float* z, F&& f) const {
-    f(lane, item, position + c_.oracle->base, Scores ? row_.score(item, z[item * L + lane]) : 0.0f);
-  }
-
   PERTURB_NOINLINE void sort() { sort_rows<V>(keys_, padded_); }
 
   // Where neighbours have equal coarse scores, orders them by their exact ones. Runs are short, and come in item order.
@@ -214,12 +211,17 @@ class rank_single {
 
   PERTURB_INLINE void solve() { sort_keys<isa>(keys_, scratch_, c_.n()); }
 
+  // f(lane, position, item) of the first `count` positions.
+  template <class F>
+  PERTURB_INLINE void for_positions(int64_t count, int, F&& f) const {
+    for (int64_t p = 0; p < count; ++p) f(0, p, (int64_t)(uint32_t)keys_[p]);
+  }
+
   template <bool Scores, class F>
-  PERTURB_INLINE void for_each(int, const float* z, F&& f) const {
-    for (int64_t p = 0; p < c_.n(); ++p) {
-      const int64_t item = (uint32_t)keys_[p];
-      f(0, item, p + c_.oracle->base, Scores ? row_.score(item, z[item]) : 0.0f);
-    }
+  PERTURB_INLINE void for_each(int lanes, const float* z, F&& f) const {
+    for_positions(c_.n(), lanes, [&](int lane, int64_t position, int64_t item) __attribute__((always_inline)) {
+      f(lane, item, position + c_.oracle->base, Scores ? row_.score(item, z[item]) : 0.0f);
+    });
   }
 
  private:

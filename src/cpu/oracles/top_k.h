@@ -1,4 +1,4 @@
-// top-k: the k largest scores, ties to the lowest index.
+// top-k: the k largest scores, ties to the lowest index. Scratch and the choice of the class go by the largest k of all rows.
 //
 // top_k_group keeps each lane's k best in sorted rows while items stream by: any n, small k, no storage of scores.
 // top_k_sorted sorts each lane's samples, downwards, with the rank's network: larger k, n up to its limit.
@@ -33,7 +33,7 @@ class top_k_group {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  PERTURB_INLINE void begin_row() {}
+  PERTURB_INLINE void begin_row() { k_ = row_.c.oracle->k_of(row_.row); }
 
   PERTURB_INLINE void begin_group() {
     for (int64_t j = 0; j < k_; ++j) V::store(scores_ + j * L, V::set1(-HUGE_VALF));
@@ -55,6 +55,13 @@ class top_k_group {
   PERTURB_INLINE void for_each(int lanes, const float*, F&& f) const {
     for (int64_t j = 0; j < k_; ++j)
       for (int l = 0; l < lanes; ++l) f(l, (int64_t)items_[j * L + l], (int64_t)1, scores_[j * L + l]);
+  }
+
+  // f(lane, position, item): downwards, equal scores by item.
+  template <class F>
+  PERTURB_INLINE void for_positions(int64_t count, int lanes, F&& f) const {
+    for (int64_t j = 0; j < count; ++j)
+      for (int l = 0; l < lanes; ++l) f(l, j, (int64_t)items_[j * L + l]);
   }
 
  private:
@@ -85,11 +92,14 @@ class top_k_sorted {
  public:
   using isa = typename V::isa;
 
-  PERTURB_INLINE top_k_sorted(const call& c, arena& a, const row_view<isa>& row) : sorter_(c, a, row, true, true), k_(c.oracle->k) {}
+  PERTURB_INLINE top_k_sorted(const call& c, arena& a, const row_view<isa>& row) : row_(row), sorter_(c, a, row, true, true) {}
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  PERTURB_INLINE void begin_row() { sorter_.begin_row(); }
+  PERTURB_INLINE void begin_row() {
+    k_ = row_.c.oracle->k_of(row_.row);
+    sorter_.begin_row();
+  }
   PERTURB_INLINE void begin_group() {}
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) { sorter_.feed(i0, count, z); }
   PERTURB_INLINE void solve() { sorter_.solve(); }
@@ -101,8 +111,9 @@ class top_k_sorted {
   }
 
  private:
+  const row_view<isa>& row_;
   rank_group<V> sorter_;
-  int64_t k_;
+  int64_t k_ = 0;
 };
 
 template <class V>
@@ -118,7 +129,7 @@ class top_k_single {
 
   static constexpr bool dense = false;
   static PERTURB_INLINE bool needs_rows(const call&) { return false; }
-  PERTURB_INLINE void begin_row() {}
+  PERTURB_INLINE void begin_row() { k_ = row_.c.oracle->k_of(row_.row); }
   PERTURB_INLINE void begin_group() {}
 
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
