@@ -18,6 +18,13 @@
 
 namespace perturb::cuda {
 
+constexpr int64_t slice_bytes = 4 << 20;  // of a slice of rows' memory, where more than one row fits
+
+// Noise that a pass makes in memory, some samples at a time, before the engine reads it; and its scores, where a derivative needs others than z.
+bool makes_noise(const problem& p);
+bool wants_scores(const problem& p);
+int64_t noise_buffers(const problem& p);
+
 // The call's arguments, its outputs as if all were given where `any_outputs`; no memory of a slice, no arrays of the oracle.
 problem make_problem(const call& c, bool any_outputs);
 

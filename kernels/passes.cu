@@ -4,6 +4,7 @@
 #include "kernels/group.cuh"
 #include "kernels/launch.h"
 #include "kernels/noise.cuh"
+#include "kernels/score_tile.cuh"
 
 namespace perturb::cuda {
 namespace {
@@ -102,7 +103,7 @@ __global__ void __launch_bounds__(pass_threads) chains(const __grid_constant__ p
 
 // ---------------------------------------------------------------- Jacobian
 
-constexpr int tile_side = 32, tile_samples = 16;  // a batch is one quad of noise scores per thread
+static_assert(pass_threads == tile_threads);
 
 // A block per tile of 32 x 32 entries; its threads make the scores of a batch of samples once and multiply them with all their y.
 __global__ void __launch_bounds__(pass_threads) products(const __grid_constant__ problem p) {
@@ -114,15 +115,7 @@ __global__ void __launch_bounds__(pass_threads) products(const __grid_constant__
     if (p.state[row].bad) continue;
     int64_t sum[8] = {}, sum_y = 0, sum_score = 0;
     for (int64_t s0 = 0; s0 < p.run; s0 += tile_samples) {
-      {
-        const int s = tid / 8, q = tid % 8;
-        const int64_t in_run = s0 + s < p.run ? s0 + s : p.run - 1;
-        float value[4];
-        score_quad(p, row_counter(p, row), sample_counter(p, p.first_of_run + in_run), (uint32_t)(first_j / 4 + q), value);
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          scores[s][4 * q + j] = s0 + s < p.run && first_j + 4 * q + j < p.n ? (int32_t)to_fixed(value[j], (double)(1 << jacobian_score_bits)) : 0;
-      }
+      make_score_tile(p, row, s0, first_j, scores);
       for (int at = tid; at < tile_samples * tile_side; at += pass_threads) {
         const int s = at / tile_side, k = at % tile_side;
         y[s][k] = s0 + s < p.run && first_i + k < p.m ? p.y_integers[(row * p.y_samples + s0 + s) * p.m + first_i + k] : 0;

@@ -5,6 +5,7 @@
 #include "kernels/block.cuh"
 #include "kernels/estimators.cuh"
 #include "kernels/launch.h"
+#include "kernels/score_tile.cuh"
 
 namespace perturb::cuda {
 namespace {
@@ -104,7 +105,7 @@ __global__ void __launch_bounds__(sort_threads, 8) sort_scaled(const __grid_cons
   });
 }
 
-constexpr int tile_side = 32, tile_samples = 16;  // a batch is one quad of noise scores per thread
+static_assert(sort_threads == tile_threads);
 
 // A block per 32 items of y and 32 of theta. An item is at one position in a sample, so that no two threads add to the same word.
 __global__ void __launch_bounds__(sort_threads, 6) sort_products(const __grid_constant__ problem p) {
@@ -117,15 +118,7 @@ __global__ void __launch_bounds__(sort_threads, 6) sort_products(const __grid_co
     int64_t* const words = words_of(p, row);
     int64_t sum_score = 0;
     for (int64_t s0 = 0; s0 < p.run; s0 += tile_samples) {
-      {
-        const int s = tid / 8, q = tid % 8;
-        const int64_t in_run = s0 + s < p.run ? s0 + s : p.run - 1;
-        float value[4];
-        score_quad(p, row_counter(p, row), sample_counter(p, p.first_of_run + in_run), (uint32_t)(first_j / 4 + q), value);
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          scores[s][4 * q + j] = s0 + s < p.run && first_j + 4 * q + j < p.n ? (int32_t)to_fixed(value[j], (double)(1 << jacobian_score_bits)) : 0;
-      }
+      make_score_tile(p, row, s0, first_j, scores);
       for (int at = tid; at < tile_samples * tile_side; at += sort_threads) {
         const int s = at / tile_side, item = at % tile_side;
         positions[s][item] = s0 + s < p.run && first_i + item < p.n ? (int32_t)position_of(p, row, p.first_of_run + s0 + s, first_i + item) : (int32_t)p.n;

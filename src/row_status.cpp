@@ -78,6 +78,12 @@ perturb_status execute_good_rows(perturb_context& context, const call& c) {
 }  // namespace
 
 perturb_status execute_rows(perturb_context& context, const call& c) {
+  if (c.row_status || c.row_clamped) {
+    // A cost function is told the number of a row in its call, which is not that of a part.
+    if (c.operation == PERTURB_OP_COST) return fail(PERTURB_ERROR_UNSUPPORTED, "context: costs are not offered with a status of rows; take the arrays back");
+    if (c.oracle->custom && !on_host(context))
+      return fail(PERTURB_ERROR_UNSUPPORTED, "context: solvers of the caller's have no status of rows on CUDA contexts; take the arrays back");
+  }
   if (!on_host(context)) return execute(context, c);  // the device keeps rows apart and writes their status itself
   if (c.row_status) {
     if (const perturb_status s = execute_good_rows(context, c)) return s;

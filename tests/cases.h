@@ -1,5 +1,6 @@
 // The one list of cases: {oracle, shape, inputs, noise, estimator options}. The noise-injection tests, the bit-equality tests and the
 // benchmarks all run over it, so a shape that is worth testing is also worth timing. No GoogleTest here.
+// Longer than other files so that it is one list, with the inputs that its cases name beside it.
 // To add a case, add a line to cases(); to add an oracle, add a kind, its fields and a branch in make_oracle().
 #pragma once
 

@@ -2,8 +2,11 @@
 // closed form exists. Equal rows of a batch are independent replicates of one problem (their noise is keyed by the row).
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
+#include "compare.h"
 #include "reference/closed_forms.h"
 #include "reference/noise.h"
 #include "support.h"
@@ -108,6 +111,18 @@ inline fenchel_young_replicates replicate_fenchel_young(const perturb_oracle* or
   require(perturb_fenchel_young(context.get(), oracle, &fewer, rows, all.data(), targets.data(), loss.data(), gradient.data(),
                                 epsilon_gradient.data()));
   return {summarize_rows(loss, 1), summarize_rows(gradient, theta.size()), summarize_rows(epsilon_gradient, 1)};
+}
+
+// Kolmogorov-Smirnov: P(sqrt(N) D > 2.74) is 6e-7, the level of five standard errors.
+inline testing::AssertionResult has_distribution(std::vector<float> z, const std::function<double(double)>& cdf) {
+  std::sort(z.begin(), z.end());
+  const double count_of = static_cast<double>(z.size());
+  double distance = 0;
+  for (size_t i = 0; i < z.size(); ++i) {
+    const double F = cdf(z[i]);
+    distance = std::max({distance, F - static_cast<double>(i) / count_of, static_cast<double>(i + 1) / count_of - F});
+  }
+  return near(0, std::sqrt(count_of) * distance, 2.74);
 }
 
 }  // namespace perturb::test

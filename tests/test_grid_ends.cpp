@@ -13,25 +13,6 @@
 namespace perturb::test {
 namespace {
 
-constexpr perturb_connectivity connectivities[] = {PERTURB_CONNECT_4, PERTURB_CONNECT_8, PERTURB_CONNECT_8_NO_CORNER_CUTTING};
-
-oracle_ptr make_sets(const reference::grid& g) {
-  perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
-  options.height = g.height;
-  options.width = g.width;
-  options.connectivity = g.connectivity;
-  options.diagonal_factor = static_cast<float>(g.diagonal_factor);
-  options.count_source = g.count_source;
-  options.passable = g.passable.data();
-  options.source = g.sources.empty() ? g.source : -7;  // ignored
-  options.target = g.targets.empty() ? g.target : -7;
-  options.source_count = static_cast<int64_t>(g.sources.size());
-  options.sources = g.sources.empty() ? nullptr : g.sources.data();
-  options.target_count = static_cast<int64_t>(g.targets.size());
-  options.targets = g.targets.empty() ? nullptr : g.targets.data();
-  return make_grid(options);
-}
-
 reference::grid open_map(int64_t height, int64_t width, perturb_connectivity connectivity, double factor = 1) {
   return {height, width, 0, height * width - 1, connectivity, factor, true, std::vector<uint8_t>(height * width, 1)};
 }
@@ -39,7 +20,7 @@ reference::grid open_map(int64_t height, int64_t width, perturb_connectivity con
 // Exact costs (quarters), so that ties are ties: path cell by cell, and its cost. Returns how many rows had two nearest targets.
 int compare_paths(perturb_context* context, const reference::grid& g, const std::vector<float>& theta, bool by_enumeration) {
   const int64_t n = g.cells(), batch = static_cast<int64_t>(theta.size()) / n;
-  const oracle_ptr oracle = make_sets(g);
+  const oracle_ptr oracle = reference::make_map(g);
   std::vector<float> y(theta.size()), value(batch);
   require(perturb_solve(context, oracle.get(), batch, theta.data(), y.data(), value.data()));
   // Every solver of the CPU backend: samples over lanes, and one at a time.
@@ -95,7 +76,7 @@ TEST(grid_sets, every_small_cost_table) {
     for (int64_t i = 0; i < n; ++i) theta.push_back(code >> i & 1 ? 2.0f : 1.0f);
   const std::vector<std::vector<int64_t>> sets = {{}, {0, 8}, {2, 0}, {4, 3, 5}, {6, 7, 8}, {1}, {0, 1, 2, 3, 4, 5, 6, 7, 8}};
   int tied = 0;
-  for (perturb_connectivity connectivity : connectivities)
+  for (perturb_connectivity connectivity : reference::connectivities)
     for (double factor : {1.0, 1.5})
       for (bool counted : {true, false})
         for (const auto& sources : sets)
@@ -114,7 +95,7 @@ TEST(grid_sets, small_grids_with_walls) {
   const context_ptr context = make_context(2);
   int64_t refused = 0;
   for (uint64_t seed = 0; seed < 300; ++seed) {
-    reference::grid g = open_map(3 + seed % 2, 4 - seed % 2, connectivities[seed % 3], seed % 5 == 0 ? 1.5 : 1.0);
+    reference::grid g = open_map(3 + seed % 2, 4 - seed % 2, reference::connectivities[seed % 3], seed % 5 == 0 ? 1.5 : 1.0);
     for (int64_t i = 0; i < g.cells(); ++i) g.passable[i] = uniform(seed, i) >= 0.4;
     if (std::count(g.passable.begin(), g.passable.end(), 1) == 0) continue;
     g.count_source = seed % 2 == 0;
@@ -128,7 +109,7 @@ TEST(grid_sets, small_grids_with_walls) {
       continue;
     }
     try {
-      make_sets(g);
+      reference::make_map(g);
       ADD_FAILURE() << "no target is in reach";
     } catch (const std::runtime_error& error) {
       EXPECT_NE(std::string(error.what()).find("PERTURB_ERROR_UNREACHABLE"), std::string::npos) << error.what();
@@ -147,7 +128,7 @@ TEST(grid_sets, larger_grids_with_ties) {
   for (const auto& [height, width] : shapes)
     for (uint64_t seed = 0; seed < 12; ++seed) {
       if (height == 100 && seed > 3) continue;
-      reference::grid g = open_map(height, width, connectivities[seed % 3], seed % 3 && seed % 4 == 1 ? 1.5 : 1.0);
+      reference::grid g = open_map(height, width, reference::connectivities[seed % 3], seed % 3 && seed % 4 == 1 ? 1.5 : 1.0);
       if (seed >= 6)
         for (int64_t i = 0; i < g.cells(); ++i) g.passable[i] = uniform(seed + 9, i) >= 0.2;
       g.count_source = seed % 2 == 0;

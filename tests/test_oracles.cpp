@@ -226,27 +226,12 @@ TEST(large, rank_of_ten_million) {
 
 // ---------------------------------------------------------------- grid paths
 
-constexpr perturb_connectivity connectivities[] = {PERTURB_CONNECT_4, PERTURB_CONNECT_8, PERTURB_CONNECT_8_NO_CORNER_CUTTING};
-
-oracle_ptr make_map(const reference::grid& g) {
-  perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
-  options.height = g.height;
-  options.width = g.width;
-  options.connectivity = g.connectivity;
-  options.diagonal_factor = static_cast<float>(g.diagonal_factor);
-  options.count_source = g.count_source;
-  options.passable = g.passable.data();
-  options.source = g.source;
-  options.target = g.target;
-  return make_grid(options);
-}
-
 // Costs are small multiples of 1/2 and factors of 1, 3/2 or 2: exact in fixed point, so that ties are ties and the rule shows.
 // `by_enumeration` finds the distances by trying every simple path, on grids of a dozen cells for every 16th row (the others: Dijkstra,
 // which references_agree compares with the enumeration).
 void compare_paths(perturb_context* context, const reference::grid& g, const std::vector<float>& theta, bool by_enumeration) {
   const int64_t n = g.cells(), batch = static_cast<int64_t>(theta.size()) / n;
-  const oracle_ptr oracle = make_map(g);
+  const oracle_ptr oracle = reference::make_map(g);
   std::vector<float> y(theta.size()), value(batch);
   require(perturb_solve(context, oracle.get(), batch, theta.data(), y.data(), value.data()));
   for (int64_t b = 0; b < batch; ++b) {
@@ -285,7 +270,7 @@ TEST(grid_path, every_small_cost_table) {
                           {3, 2, {1, 2, 3}}, {3, 3, {1, 2}},    {2, 4, {1, 2}},    {3, 4, {1, 3}},    {4, 3, {2, 1}}};
   for (const shape& s : shapes) {
     const std::vector<float> theta = all_rows(s.alphabet, s.height * s.width);
-    for (perturb_connectivity connectivity : connectivities)
+    for (perturb_connectivity connectivity : reference::connectivities)
       for (double factor : {1.0, 1.5, 2.0}) {
         if (connectivity == PERTURB_CONNECT_4 && factor != 1) continue;
         if (s.height * s.width == 12 && factor == 2) continue;
@@ -298,7 +283,7 @@ TEST(grid_path, every_small_cost_table) {
 TEST(grid_path, small_grids_with_walls) {
   const context_ptr context = make_context(2);
   for (uint64_t seed = 0; seed < 12; ++seed)
-    for (perturb_connectivity connectivity : connectivities) {
+    for (perturb_connectivity connectivity : reference::connectivities) {
       const int64_t height = seed % 2 ? 3 : 4, width = seed % 2 ? 4 : 3, n = height * width;
       reference::grid g = open_map(height, width, connectivity, seed % 3 == 0 ? 1.5 : 1.0);
       for (int64_t i = 0; i < n; ++i) g.passable[i] = uniform(seed, i) >= 0.3;
@@ -326,7 +311,7 @@ TEST(grid_path, small_grids_with_walls) {
           std::vector<float> costs(theta);
           for (float& c : costs)
             if (c != c) c = 1;  // the reference never looks at walls; the library gets the NaN
-          const oracle_ptr oracle = make_map(g);
+          const oracle_ptr oracle = reference::make_map(g);
           std::vector<float> y(theta.size()), y_plain(theta.size());
           require(perturb_solve(context.get(), oracle.get(), 4, theta.data(), y.data(), nullptr));
           require(perturb_solve(context.get(), oracle.get(), 4, costs.data(), y_plain.data(), nullptr));
@@ -339,7 +324,7 @@ TEST(grid_path, small_grids_with_walls) {
 // The two naive references agree, so that the larger grids below may use Dijkstra.
 TEST(grid_path, references_agree) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
-    reference::grid g = open_map(3, 4, connectivities[seed % 3]);
+    reference::grid g = open_map(3, 4, reference::connectivities[seed % 3]);
     for (int64_t i = 1; i < 11; ++i) g.passable[i] = uniform(seed, i) >= 0.2;
     reference::step_costs<int64_t> steps{std::vector<int64_t>(12), std::vector<int64_t>(12)};
     for (int64_t i = 0; i < 12; ++i) {
@@ -355,7 +340,7 @@ TEST(grid_path, larger_grids_with_ties) {
   const context_ptr context = make_context(2);
   const std::pair<int64_t, int64_t> shapes[] = {{1, 50}, {50, 1}, {2, 40}, {5, 7}, {12, 12}, {17, 31}, {32, 32}, {33, 47}, {64, 65}};
   for (const auto& [height, width] : shapes)
-    for (perturb_connectivity connectivity : connectivities)
+    for (perturb_connectivity connectivity : reference::connectivities)
       for (double factor : {1.0, 1.5, 2.0})
         for (uint64_t seed = 0; seed < 4; ++seed) {
           if (connectivity == PERTURB_CONNECT_4 && factor != 1) continue;
@@ -381,7 +366,7 @@ TEST(grid_path, square_root_of_two) {
     reference::grid g = open_map(height, width, seed % 2 ? PERTURB_CONNECT_8 : PERTURB_CONNECT_8_NO_CORNER_CUTTING, std::sqrt(2.0f));
     for (int64_t i = 1; i + 1 < n; ++i) g.passable[i] = uniform(seed, i) >= 0.2;
     if (!reachable(g.passable, height, width, g.connectivity, g.source, g.target)) continue;
-    const oracle_ptr oracle = make_map(g);
+    const oracle_ptr oracle = reference::make_map(g);
     const std::vector<float> theta(n, 1.0f);
     std::vector<float> y(n);
     float value = 0;
@@ -399,7 +384,7 @@ TEST(grid_path, real_costs) {
   const context_ptr context = make_context(2);
   for (uint64_t seed = 0; seed < 60; ++seed) {
     const int64_t height = 2 + hashed(seed, 1) % 30, width = 2 + hashed(seed, 2) % 30, n = height * width;
-    reference::grid g = open_map(height, width, connectivities[seed % 3], seed % 2 ? 1.41421356 : 1.0);
+    reference::grid g = open_map(height, width, reference::connectivities[seed % 3], seed % 2 ? 1.41421356 : 1.0);
     g.diagonal_factor = static_cast<float>(g.diagonal_factor);
     g.count_source = seed % 5 != 0;
     const double spread = seed % 4 == 3 ? 6 : 1;
@@ -408,7 +393,7 @@ TEST(grid_path, real_costs) {
       theta[i] = static_cast<float>(std::exp(spread * (uniform(seed, i) * 2 - 1)) * (seed % 7 == 0 ? 1e20 : seed % 7 == 1 ? 1e-3 : 1));
       if (seed % 4 == 2 && i % 5 == 0) theta[i] = -theta[i];
     }
-    const oracle_ptr oracle = make_map(g);
+    const oracle_ptr oracle = reference::make_map(g);
     std::vector<float> y(n);
     float value = 0;
     require(perturb_solve(context.get(), oracle.get(), 1, theta.data(), y.data(), &value));
@@ -458,7 +443,7 @@ TEST(grid_path, table_of_a_peer) {
   reference::grid g = open_map(4, 4, PERTURB_CONNECT_8);
   g.source = 15;
   for (g.target = 0; g.target < 16; ++g.target) {
-    const oracle_ptr oracle = make_map(g);
+    const oracle_ptr oracle = reference::make_map(g);
     std::vector<float> y(16);
     float value = 0;
     require(perturb_solve(context.get(), oracle.get(), 1, theta.data(), y.data(), &value));
@@ -469,7 +454,7 @@ TEST(grid_path, table_of_a_peer) {
 TEST(grid_path, largest_grid) {
   const context_ptr context = make_context(2);
   reference::grid g = open_map(4096, 4096, PERTURB_CONNECT_8);
-  const oracle_ptr oracle = make_map(g);
+  const oracle_ptr oracle = reference::make_map(g);
   const std::vector<float> theta(g.cells(), 1.0f);
   std::vector<float> y(g.cells());
   float value = 0;
@@ -486,7 +471,7 @@ TEST(oracle, sizes) {
   EXPECT_EQ(perturb_oracle_output_size(argmax.get()), 7);
   EXPECT_EQ(perturb_oracle_input_size(top_k.get()), 9);
   EXPECT_EQ(perturb_oracle_output_size(rank.get()), 11);
-  const oracle_ptr grid = make_map(open_map(3, 5, PERTURB_CONNECT_4));
+  const oracle_ptr grid = reference::make_map(open_map(3, 5, PERTURB_CONNECT_4));
   EXPECT_EQ(perturb_oracle_input_size(grid.get()), 15);
   EXPECT_EQ(perturb_oracle_output_size(grid.get()), 15);
   EXPECT_EQ(perturb_oracle_input_size(nullptr), 0);

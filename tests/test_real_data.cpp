@@ -29,6 +29,18 @@ double length_tolerance(const std::string& folder, double length) {
   return 5.1e-6 * length;
 }
 
+// The rule of the maps' optimal lengths.
+perturb_grid_path_options octile_options(const octile_map& map) {
+  perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
+  options.height = map.height;
+  options.width = map.width;
+  options.connectivity = PERTURB_CONNECT_8_NO_CORNER_CUTTING;
+  options.diagonal_factor = 1.41421356f;
+  options.count_source = 0;
+  options.passable = map.passable.data();
+  return options;
+}
+
 void run_scenarios(const std::string& folder) {
   const std::filesystem::path directory = data_directory() / "movingai" / folder;
   SKIP_WITHOUT(directory);
@@ -49,13 +61,7 @@ void run_scenarios(const std::string& folder) {
         std::vector<float> y(theta.size());
         for (size_t i = worker * stride; i < scenarios.size(); i += 2 * stride) {
           const scenario& s = scenarios[i];
-          perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
-          options.height = map.height;
-          options.width = map.width;
-          options.connectivity = PERTURB_CONNECT_8_NO_CORNER_CUTTING;
-          options.diagonal_factor = 1.41421356f;
-          options.count_source = 0;
-          options.passable = map.passable.data();
+          perturb_grid_path_options options = octile_options(map);
           options.source = s.source;
           options.target = s.target;
           const oracle_ptr oracle = make_grid(options);
@@ -99,13 +105,7 @@ TEST(movingai, sets_of_goals) {
     const octile_map map = read_octile_map(file.path());
     const std::vector<scenario> scenarios = read_scenarios(file.path().string() + ".scen", map);
     const std::vector<float> theta(map.passable.size(), 1.0f);
-    perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
-    options.height = map.height;
-    options.width = map.width;
-    options.connectivity = PERTURB_CONNECT_8_NO_CORNER_CUTTING;
-    options.diagonal_factor = 1.41421356f;
-    options.count_source = 0;
-    options.passable = map.passable.data();
+    perturb_grid_path_options options = octile_options(map);
     options.source = scenarios.back().source;
     const auto solve = [&](std::vector<float>& y) {
       const oracle_ptr oracle = make_grid(options);

@@ -1,6 +1,7 @@
 // perturb_context_set_row_status: rows that are refused do not stop their batch, and clamped costs are counted.
 #include <gtest/gtest.h>
 
+#include "refusal.h"
 #include "row_status.h"
 
 namespace perturb::test {
@@ -96,6 +97,17 @@ TEST(row_status, refused_costs) {
     EXPECT_TRUE(same_bits(expected_y, {y.begin() + b * 36, y.begin() + (b + 1) * 36}));
     EXPECT_TRUE(same_bits(expected_value, {value[b]}));
   }
+}
+
+// Parts of a batch would number their rows anew for the cost function.
+TEST(row_status, costs_are_refused) {
+  const context_ptr context = make_context(1);
+  prepared_request p(context.get(), entry_point::cost, make_argmax(6));
+  EXPECT_EQ(p.valid.call(), PERTURB_OK);
+  std::vector<int32_t> status(p.valid.batch, -7);
+  require(perturb_context_set_row_status(context.get(), status.data(), nullptr));
+  EXPECT_TRUE(refused(p, p.valid, {PERTURB_ERROR_UNSUPPORTED}, {"status of rows"}));
+  EXPECT_EQ(status, std::vector<int32_t>(p.valid.batch, -7));
 }
 
 TEST(row_status, bad_arrays_are_refused) {

@@ -133,7 +133,8 @@ PERTURB_API perturb_status perturb_context_set_stream(perturb_context* context, 
 PERTURB_API perturb_status perturb_context_set_workspace(perturb_context* context, void* memory, size_t bytes);
 
 /* Lends arrays of [batch] entries, one per row of the calls that follow, until they are taken back (NULL, NULL): host memory on a CPU context,
- * device memory on a CUDA context. Either may be NULL. perturb_solve to perturb_fenchel_young, perturb_lpgd, perturb_imle and perturb_spo_plus write them.
+ * device memory on a CUDA context. Either may be NULL. perturb_solve to perturb_sorted_values_vjp, perturb_lpgd, perturb_imle and perturb_spo_plus write them.
+ * Meanwhile perturb_cost_expectation, and calls of custom oracles on CUDA contexts, are UNSUPPORTED; other calls do not look at them.
  * status: a row whose contents a call would refuse no longer stops its batch. Its outputs are NaN, the other rows' are what they would be without it, and
  *   status[b] is PERTURB_ERROR_NON_FINITE (NaN, infinity or a number beyond what the call takes in its theta or operand), PERTURB_ERROR_INVALID_ARGUMENT (a
  *   perturbed cost that NEGATIVE_ERROR refuses) or PERTURB_OK. A call that fails for another reason may have written it, and other rows.

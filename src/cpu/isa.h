@@ -58,7 +58,7 @@ struct isa_table {
   // Of the oracles whose y has theta's entries.
   template <template <class> class Estimator, class F>
   static PERTURB_INLINE auto with_value_oracle(const call& c, F&& f) {
-    const bool sampled = c.operation != PERTURB_OP_SOLVE && c.operation != PERTURB_OP_LPGD && c.operation != PERTURB_OP_SPO_PLUS;
+    const bool sampled = takes_noise(c.operation);
     const bool enough = sampled && c.samples >= fewest_grouped_samples<Vec>;
     switch (c.oracle->kind) {
       case oracle_kind::argmax: return choose<Estimator, argmax_oracle, argmax_oracle>(enough, f);

@@ -386,6 +386,21 @@ TEST_F(cuda_custom, failures) {
   }
 }
 
+TEST_F(cuda_custom, status_of_rows_is_refused) {
+  const test_case c = shape(6, 3, 4);
+  both_memories solver{c.n, c.n};
+  prepared_case p(cpu.get(), c);
+  p.oracle = solver.oracle();
+  device_call call(cuda.get(), p, entry_point::expectation);
+  const device_buffer status(3 * sizeof(int32_t));
+  require(perturb_context_set_row_status(cuda.get(), status.as<int32_t>(), nullptr));
+  EXPECT_EQ(call.valid.call(), PERTURB_ERROR_UNSUPPORTED);
+  EXPECT_EQ(solver.calls, 0);
+  require(perturb_context_set_row_status(cuda.get(), nullptr, nullptr));
+  require(call.valid.call());
+  count(2);
+}
+
 TEST_F(cuda_custom, solvers_for_the_other_memory_are_refused) {
   prepared_case p(cpu.get(), shape(6, 2, 10));
   p.oracle = make_custom_argmax();

@@ -198,4 +198,24 @@ inline std::optional<double> marked_path_cost(const grid& g, const step_costs<do
   return found;
 }
 
+inline constexpr perturb_connectivity connectivities[] = {PERTURB_CONNECT_4, PERTURB_CONNECT_8, PERTURB_CONNECT_8_NO_CORNER_CUTTING};
+
+// The library's oracle of the same grid.
+inline oracle_ptr make_map(const reference::grid& g) {
+  perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
+  options.height = g.height;
+  options.width = g.width;
+  options.connectivity = g.connectivity;
+  options.diagonal_factor = static_cast<float>(g.diagonal_factor);
+  options.count_source = g.count_source;
+  options.passable = g.passable.data();
+  options.source = g.sources.empty() ? g.source : -7;  // ignored
+  options.target = g.targets.empty() ? g.target : -7;
+  options.source_count = static_cast<int64_t>(g.sources.size());
+  options.sources = g.sources.empty() ? nullptr : g.sources.data();
+  options.target_count = static_cast<int64_t>(g.targets.size());
+  options.targets = g.targets.empty() ? nullptr : g.targets.data();
+  return make_grid(options);
+}
+
 }  // namespace perturb::test::reference
