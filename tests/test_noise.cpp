@@ -113,7 +113,7 @@ TEST(philox, rounds_shared_by_a_group_change_nothing) {
     uint32_t plain[4], grouped[4];
     philox<scalar>(keys, quad, stream, sample, row, plain);
     const philox_group<scalar> group = make_philox_group<scalar>(keys, sample, stream);
-    philox<scalar>(keys, group, row, quad, grouped);
+    philox<scalar, 1>(keys, group, row, quad, grouped);
     for (int i = 0; i < 4; ++i) ASSERT_EQ(plain[i], grouped[i]);
     count(4);
   }

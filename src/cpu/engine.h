@@ -21,8 +21,6 @@ struct partial_sum {
   int64_t* words;
 };
 
-// Items whose noise is made at a time where an oracle does not need whole rows.
-constexpr int64_t item_block = 64;
 // Lookups of single items' noise keep whole rows up to this n, and make the noise again beyond.
 constexpr int64_t lookup_rows_limit = 4096;
 
@@ -37,8 +35,8 @@ class sampler {
   // keep_rows: the estimator looks up the noise of single items.
   PERTURB_INLINE sampler(const call& c, arena& a, bool keep_rows)
       : c_(c), row_(c, a), oracle_(c, a, row_), whole_rows_(Oracle<V>::needs_rows(c) || (keep_rows && c.n() <= lookup_rows_limit)) {
-    const int64_t rows = whole_rows_ ? c.n() : c.n() < item_block ? c.n() : item_block;
-    z_ = a.take<float>((rows + 3) / 4 * 4 * lanes);
+    const int64_t floats = row_floats(c);
+    z_ = a.take<float>(whole_rows_ || floats < item_block * lanes ? floats : item_block * lanes);
   }
 
   PERTURB_INLINE void begin_call() { row_.begin_call(); }
@@ -53,15 +51,20 @@ class sampler {
   PERTURB_INLINE const row_view<isa>& row() const { return row_; }
   PERTURB_INLINE const Source& source() const { return source_; }
 
-  // Solves samples first..first+lanes-1 (local numbers); silent: with z = 0 in every lane, the row's unperturbed centre.
-  PERTURB_NOINLINE void solve(int64_t first, bool silent) {
+  // Floats that the noise of a group takes.
+  static PERTURB_INLINE int64_t row_floats(const call& c) { return (c.n() + 3) / 4 * 4 * lanes; }
+
+  // Solves samples first..first+lanes-1 (local numbers); silent: with z = 0 in every lane, the row's unperturbed centre. With `rows` (row_floats)
+  // the noise stays there, vectors over the lanes by item.
+  PERTURB_NOINLINE void solve(int64_t first, bool silent, float* rows = nullptr) {
     first_ = first;
     silent_ = silent;
+    rows_ = rows ? rows : whole_rows_ ? z_ : nullptr;
     if (!silent) source_.begin(c_, row_.b, first);
     oracle_.begin_group();
     for (int64_t i0 = 0; i0 < c_.n(); i0 += item_block) {
       const int64_t count = c_.n() - i0 < item_block ? c_.n() - i0 : item_block;
-      float* z = whole_rows_ ? z_ + i0 * lanes : z_;
+      float* z = rows_ ? rows_ + i0 * lanes : z_;
       if (silent) {
         for (int64_t i = 0; i < count * lanes; ++i) z[i] = 0.0f;
       } else {
@@ -80,13 +83,23 @@ class sampler {
   // The nonzeros of y: f(lane, item, coefficient, score). score is that of the value; only with Scores.
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int count, F&& f) const {
-    oracle_.template for_each<Scores>(count, z_, f);
+    oracle_.template for_each<Scores>(count, rows_ ? rows_ : z_, f);
+  }
+
+  // <g, y> of the first `count` lanes, g and the results being integers.
+  PERTURB_INLINE void inner_products(int count, const int64_t* g, int64_t* r) const {
+    if constexpr (requires { oracle_.inner_products(g, r); }) {
+      oracle_.inner_products(g, r);
+    } else {
+      for (int l = 0; l < count; ++l) r[l] = 0;
+      for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) __attribute__((always_inline)) { r[lane] += coefficient * g[item]; });
+    }
   }
 
   // Of a sort: f(lane, position, item, score).
   template <bool Scores, class F>
   PERTURB_INLINE void for_positions(int count, F&& f) const {
-    oracle_.template for_positions<Scores>(count, z_, f);
+    oracle_.template for_positions<Scores>(count, rows_ ? rows_ : z_, f);
   }
 
   // Whether every item of every lane has a nonzero; for_items() then walks the items with all lanes' scores and noise at once.
@@ -97,7 +110,7 @@ class sampler {
   PERTURB_INLINE void for_items(F&& f) const {
     row_.with_score([&](auto score) {
       for (int64_t i = 0; i < c_.n(); ++i) {
-        const typename V::f32 z = V::load(z_ + i * lanes);
+        const typename V::f32 z = V::load(rows_ + i * lanes);
         f(i, score(V{}, i, z), z);
       }
     });
@@ -105,7 +118,7 @@ class sampler {
 
   // z of one item of the group just solved.
   PERTURB_INLINE float noise_at(int lane, int64_t item) const {
-    if (whole_rows_) return z_[item * lanes + lane];
+    if (rows_) return rows_[item * lanes + lane];
     return silent_ ? 0.0f : make_noise(lane, item);
   }
 
@@ -134,7 +147,8 @@ class sampler {
   row_view<isa> row_;
   Oracle<V> oracle_;
   bool whole_rows_;
-  float* z_ = nullptr;
+  float* z_ = nullptr;     // whole rows, or those of item_block items
+  float* rows_ = nullptr;  // where the whole rows of the group just solved are, if anywhere
   Source source_;
   int64_t first_ = 0;
   bool silent_ = false;

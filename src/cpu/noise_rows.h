@@ -13,6 +13,9 @@
 
 namespace perturb {
 
+// Items whose noise is made at a time where an oracle does not need whole rows: of 16 samples they stay in the first-level cache.
+constexpr int64_t item_block = 64;
+
 template <class V_>
 struct samples_over_lanes {
   using V = V_;       // the lanes that an oracle works in
@@ -52,16 +55,31 @@ struct samples_over_lanes {
     }
   }
 
+  // Words first, then in place what is made of them, a block at a time: one loop that does both has too much in flight and is 1.3 times slower.
   template <distribution D, wanted W>
   PERTURB_NOINLINE void fill_words(int64_t first, int64_t items, float* out) const {
-    for (int64_t i = 0; i < items; i += 4) {
-      typename V::u32 words[4];
-      typename V::f32 values[4];
-      philox<V>(problem->keys, group, row, (uint32_t)((first + i) >> 2), words);
-      if (problem->antithetic) mirror_words<V>(D, mirrored, words);
-      values_of_words<V, D, W>(words, values);
-      for (int j = 0; j < 4; ++j) V::store(out + (i + j) * count, values[j]);
+    for (int64_t start = 0; start < items; start += item_block) {
+      const int64_t end = items - start < item_block ? items : start + item_block;
+      int64_t i = start;
+      for (; i + 4 < end; i += 8) write_words<D, 2>(first, i, out);
+      if (i < end) write_words<D, 1>(first, i, out);
+      for (i = start; i < end; i += 4) {
+        typename V::u32 words[4];
+        typename V::f32 values[4];
+        for (int j = 0; j < 4; ++j) words[j] = V::bits(V::load(out + (i + j) * count));
+        values_of_words<V, D, W>(words, values);
+        for (int j = 0; j < 4; ++j) V::store(out + (i + j) * count, values[j]);
+      }
     }
+  }
+
+  template <distribution D, int quads>
+  PERTURB_INLINE void write_words(int64_t first, int64_t i, float* out) const {
+    typename V::u32 words[4 * quads];
+    philox<V, quads>(problem->keys, group, row, (uint32_t)((first + i) >> 2), words);
+    for (int q = 0; q < quads; ++q)
+      if (problem->antithetic) mirror_words<V>(D, mirrored, words + 4 * q);
+    for (int j = 0; j < 4 * quads; ++j) V::store(out + (i + j) * count, V::floats(words[j]));
   }
 };
 

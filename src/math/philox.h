@@ -28,29 +28,42 @@ static PERTURB_INLINE philox_keys make_philox_keys(uint64_t seed) {
   return keys;
 }
 
-// Rounds first..9 on four wide counters; the words of all lanes to `words`.
-template <class V, int first>
-PERTURB_INLINE void philox_finish(const philox_keys& keys, typename V::wide c0, typename V::wide c1, typename V::wide c2, typename V::wide c3,
-                                  typename V::u32 words[4]) {
+// A block: the four words that become the words of four items.
+template <class V>
+struct philox_block {
+  typename V::wide c0, c1, c2, c3;
+};
+
+// Rounds first..9 of blocks side by side: a block's rounds wait for each other, several blocks' do not. Words of block b to words + 4 b.
+template <class V, int first, int blocks>
+PERTURB_INLINE void philox_finish(const philox_keys& keys, philox_block<V> (&block)[blocks], typename V::u32* words) {
 PERTURB_UNROLL
   for (int r = first; r < philox_rounds; ++r) {
-    const typename V::wide p0 = V::multiply(c0, philox_m0), p1 = V::multiply(c2, philox_m1);
-    c0 = V::bit_xor(V::high(p1), c1, keys.k0[r]);
-    c2 = V::bit_xor(V::high(p0), c3, keys.k1[r]);
-    c1 = p1;
-    c3 = p0;
+PERTURB_UNROLL
+    for (int b = 0; b < blocks; ++b) {
+      philox_block<V>& c = block[b];
+      const typename V::wide p0 = V::multiply(c.c0, philox_m0), p1 = V::multiply(c.c2, philox_m1);
+      c.c0 = V::bit_xor(V::high(p1), c.c1, keys.k0[r]);
+      c.c2 = V::bit_xor(V::high(p0), c.c3, keys.k1[r]);
+      c.c1 = p1;
+      c.c3 = p0;
+    }
   }
-  words[0] = V::narrow(c0);
-  words[1] = V::narrow(c1);
-  words[2] = V::narrow(c2);
-  words[3] = V::narrow(c3);
+PERTURB_UNROLL
+  for (int b = 0; b < blocks; ++b) {
+    words[4 * b] = V::narrow(block[b].c0);
+    words[4 * b + 1] = V::narrow(block[b].c1);
+    words[4 * b + 2] = V::narrow(block[b].c2);
+    words[4 * b + 3] = V::narrow(block[b].c3);
+  }
 }
 
 // Any counter in any lane.
 template <class V>
 PERTURB_INLINE void philox(const philox_keys& keys, typename V::u32 c0, typename V::u32 c1, typename V::u32 c2, typename V::u32 c3,
                            typename V::u32 words[4]) {
-  philox_finish<V, 0>(keys, V::widen(c0), V::widen(c1), V::widen(c2), V::widen(c3), words);
+  philox_block<V> block[1] = {{V::widen(c0), V::widen(c1), V::widen(c2), V::widen(c3)}};
+  philox_finish<V, 0>(keys, block, words);
 }
 
 // Lane = sample: what the first two rounds owe to (row, sample) alone, made once per group of samples. With it a block of four
@@ -71,13 +84,19 @@ PERTURB_INLINE philox_group<V> make_philox_group(const philox_keys& keys, typena
   return group;
 }
 
-template <class V>
-PERTURB_INLINE void philox(const philox_keys& keys, const philox_group<V>& group, uint32_t row, uint32_t quad, typename V::u32 words[4]) {
-  const uint64_t p0 = (uint64_t)philox_m0 * quad;
-  const uint32_t c2 = (uint32_t)(p0 >> 32) ^ row ^ keys.k1[0];
-  const uint64_t p1 = (uint64_t)philox_m1 * c2;
-  philox_finish<V, 2>(keys, V::bit_xor(group.low_sample, V::widen1((uint32_t)(p1 >> 32) ^ keys.k0[1])), V::widen1((uint32_t)p1),
-                      V::bit_xor(group.high_0, V::widen1((uint32_t)p0 ^ keys.k1[1])), group.low_0, words);
+// Of `blocks` quads of items from `quad` on.
+template <class V, int blocks>
+PERTURB_INLINE void philox(const philox_keys& keys, const philox_group<V>& group, uint32_t row, uint32_t quad, typename V::u32 (&words)[4 * blocks]) {
+  philox_block<V> block[blocks];
+PERTURB_UNROLL
+  for (int b = 0; b < blocks; ++b) {
+    const uint64_t p0 = (uint64_t)philox_m0 * (quad + (uint32_t)b);
+    const uint32_t c2 = (uint32_t)(p0 >> 32) ^ row ^ keys.k1[0];
+    const uint64_t p1 = (uint64_t)philox_m1 * c2;
+    block[b] = {V::bit_xor(group.low_sample, V::widen1((uint32_t)(p1 >> 32) ^ keys.k0[1])), V::widen1((uint32_t)p1),
+                V::bit_xor(group.high_0, V::widen1((uint32_t)p0 ^ keys.k1[1])), group.low_0};
+  }
+  philox_finish<V, 2>(keys, block, words);
 }
 
 }  // namespace perturb

@@ -38,12 +38,20 @@ template <class Sampler, wanted W>
 struct weighted_estimator {
   using V = typename Sampler::V;
   static constexpr bool looks_up_noise = false;
-  static constexpr int chunk_groups = 16;
+  static constexpr int most_groups = 16;        // of samples whose noise is weighted at a time: sums of their limbs fit 32 bits
+  static constexpr int64_t kept_bytes = 1 << 18;  // of noise that waits for its weights in the second-level cache
   static PERTURB_INLINE int64_t words(const call& c) { return 3 * c.n(); }
 
   PERTURB_INLINE weighted_estimator(const call& c, arena& a) {
     cotangent_ = a.take<int64_t>(c.m());
     scores_ = a.take<float>(item_block * Sampler::lanes);
+    const int64_t bytes = Sampler::row_floats(c) * (int64_t)sizeof(float);
+    // Normal noise is its own score.
+    if (Sampler::lanes > 1 && c.noise == distribution::normal && c.plain_words() && bytes <= kept_bytes) {
+      groups_ = kept_bytes / bytes < most_groups ? (int)(kept_bytes / bytes) : most_groups;
+      kept_ = a.take<float>(groups_ * Sampler::row_floats(c));
+      keeps_ = true;
+    }
   }
 
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
@@ -73,15 +81,15 @@ struct weighted_estimator {
   }
 
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
-    constexpr int64_t chunk = chunk_groups * Sampler::lanes;
+    const int64_t chunk = (int64_t)groups_ * Sampler::lanes;
     const double to_weight = vjp_weight_scale(scales_);
     for (int64_t m0 = first; m0 < last; m0 += chunk) {
       const int64_t samples = last - m0 < chunk ? last - m0 : chunk;
       for (int64_t m = 0; m < samples; m += Sampler::lanes) {
         const int count = samples - m < Sampler::lanes ? (int)(samples - m) : Sampler::lanes;
-        sampler.solve(m0 + m, false);
-        int64_t r[Sampler::lanes] = {};
-        sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) { r[lane] += coefficient * cotangent_[item]; });
+        sampler.solve(m0 + m, false, keeps_ ? kept_ + m * (Sampler::row_floats(sampler.problem()) / Sampler::lanes) : nullptr);
+        int64_t r[Sampler::lanes];
+        sampler.inner_products(count, cotangent_, r);
         for (int l = 0; l < count; ++l) {
           sum.sums[0] += r[l] - centre_;
           weights_[m + l] = (float)((double)(r[l] - centre_) * to_weight);
@@ -98,11 +106,12 @@ struct weighted_estimator {
   }
 
  private:
-  // Adds weight * S and S of samples m0..m0+samples-1 for all items, making the noise again.
+  // Adds weight * S and S of samples m0..m0+samples-1 for all items.
   PERTURB_INLINE void add_scores(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
     const call& c = sampler.problem();
     for (int64_t m = samples; m % Sampler::lanes != 0; ++m) weights_[m] = 0.0f;
     if constexpr (Sampler::lanes > 1) {
+      if (keeps_) return add_kept(c, samples, words);
       if (c.plain_words()) return with_distribution(c.noise, [&](auto d) { add_scores_of<decltype(d)::value>(sampler, m0, samples, words); });
     }
     add_scores_by_group(sampler, m0, samples, words);
@@ -133,37 +142,56 @@ struct weighted_estimator {
     }
   }
 
-  // Of noise that is made of words: what groups share of Philox is made once.
+  // Of noise that is made of words again: what groups share of Philox is made once.
   template <distribution D>
   PERTURB_NOINLINE void add_scores_of(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
     const call& c = sampler.problem();
+    philox_group<V> group[most_groups];
+    const auto sample_of = [&](int g) { return V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()); };
+    for (int g = 0; g * Sampler::lanes < samples; ++g)
+      group[g] = make_philox_group<V>(c.keys, c.antithetic ? V::template shift_right<1>(sample_of(g)) : sample_of(g), 0);
+    const typename V::u32 mirrored = mirror_mask<V>(sample_of(0));  // of every group: they have an even number of lanes
+    sum_limbs<D>(c, samples, words, [&](int g, int64_t i0, typename V::f32(&score)[4]) __attribute__((always_inline)) {
+      typename V::u32 bits[4];
+      philox<V, 1>(c.keys, group[g], sampler.row().row, (uint32_t)(i0 >> 2), bits);
+      if (c.antithetic) mirror_words<V>(D, mirrored, bits);
+      values_of_words<V, D, W>(bits, score);
+    });
+  }
+
+  // Of the noise that the solves left.
+  PERTURB_NOINLINE void add_kept(const call& c, int64_t samples, int64_t* words) {
+    const int64_t stride = Sampler::row_floats(c);
+    sum_limbs<distribution::normal>(c, samples, words, [&](int g, int64_t i0, typename V::f32(&score)[4]) __attribute__((always_inline)) {
+      for (int j = 0; j < 4; ++j) {
+        const typename V::f32 z = V::load(kept_ + g * stride + (i0 + j) * Sampler::lanes);
+        score[j] = W == wanted::slope ? V::fma(z, z, V::set1(-1.0f)) : z;
+      }
+    });
+  }
+
+  // scores(g, i0, score): of items i0..i0+3 of group g.
+  template <distribution D, class Scores>
+  PERTURB_INLINE void sum_limbs(const call& c, int64_t samples, int64_t* words, Scores&& scores) {
     const float unit = (float)(1 << (limb_bits - factor_bits(W, D)));
     int64_t* high = words;
     int64_t* low = words + c.n();
     int64_t* plain = words + 2 * c.n();
     const int groups = (int)((samples + Sampler::lanes - 1) / Sampler::lanes);
-    philox_group<V> group[chunk_groups];
-    const auto sample_of = [&](int g) { return V::add(V::set1((uint32_t)(c.first_sample + m0 + g * Sampler::lanes)), V::iota()); };
-    for (int g = 0; g < groups; ++g) group[g] = make_philox_group<V>(c.keys, c.antithetic ? V::template shift_right<1>(sample_of(g)) : sample_of(g), 0);
-    const typename V::u32 mirrored = mirror_mask<V>(sample_of(0));  // of every group: they have an even number of lanes
     const auto present = V::less(V::iota(), V::set1((uint32_t)(samples - (groups - 1) * Sampler::lanes)));  // lanes of the last group
-    const uint32_t magic_total = (uint32_t)groups * limb_magic_bits;
+    const typename V::u32 magic = V::set1((uint32_t)groups * limb_magic_bits);
     for (int64_t i0 = 0; i0 < c.n(); i0 += 4) {
       weighted_limbs<V> limbs[4];
       for (weighted_limbs<V>& l : limbs) l.clear();
       for (int g = 0; g < groups; ++g) {
-        typename V::u32 bits[4];
         typename V::f32 score[4];
-        philox<V>(c.keys, group[g], sampler.row().row, (uint32_t)(i0 >> 2), bits);
-        if (c.antithetic) mirror_words<V>(D, mirrored, bits);
-        values_of_words<V, D, W>(bits, score);
+        scores(g, i0, score);
         if (g == groups - 1)
           for (int j = 0; j < 4; ++j) score[j] = V::select(present, score[j], V::set1(0.0f));
         const typename V::f32 weight = V::load(weights_ + g * Sampler::lanes);
         for (int j = 0; j < 4; ++j) limbs[j].add(weight, score[j], V::set1(unit));
       }
       for (int j = 0; j < 4 && i0 + j < c.n(); ++j) {
-        const typename V::u32 magic = V::set1(magic_total);
         high[i0 + j] += V::sum_signed(V::sub(limbs[j].high, magic));
         low[i0 + j] += V::sum_signed(V::sub(limbs[j].low, magic));
         plain[i0 + j] += V::sum_signed(V::sub(limbs[j].plain, magic));
@@ -175,7 +203,10 @@ struct weighted_estimator {
   float* scores_ = nullptr;
   vjp_scales scales_ = {};
   int64_t centre_ = 0;
-  float weights_[chunk_groups * Sampler::lanes];
+  float weights_[most_groups * Sampler::lanes];
+  int groups_ = most_groups;
+  bool keeps_ = false;
+  float* kept_ = nullptr;
 };
 
 template <class Sampler>

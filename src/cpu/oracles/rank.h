@@ -128,6 +128,20 @@ class rank_group {
     }
   }
 
+  // <g, y> of every lane: sum of p g[item at p] = sum over p >= 1 of what g has from p on. No products, and 64-bit sums may wrap on the way.
+  PERTURB_INLINE void inner_products(const int64_t* g, int64_t* r) const {
+    const uint32_t item_mask = (1u << item_bits_) - 1;
+    uint64_t rest[L] = {}, sum[L] = {};
+    for (int64_t p = c_.n() - 1; p >= 0; --p) {
+      const uint32_t* row = keys_ + p * L;
+      for (int l = 0; l < L; ++l) {
+        sum[l] += rest[l];
+        rest[l] += (uint64_t)g[row[l] & item_mask];
+      }
+    }
+    for (int l = 0; l < L; ++l) r[l] = (int64_t)(sum[l] + (uint64_t)c_.oracle->base * rest[l]);
+  }
+
   // f(lane, item, score) of the same, in exact order only.
   template <class F>
   PERTURB_INLINE void first_positions(int64_t count, int lanes, F&& f) const {
