@@ -167,17 +167,17 @@ class top_k_registers {
       uint32_t x[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) x[j] = keys_[4 * block + j];
-      compare_exchange<lane>(x[0], x[1]);
-      compare_exchange<lane>(x[2], x[3]);
-      compare_exchange<lane>(x[0], x[2]);
-      compare_exchange<lane>(x[1], x[3]);
-      compare_exchange<lane>(x[1], x[2]);
+      lane::compare_exchange(x[0], x[1]);
+      lane::compare_exchange(x[2], x[3]);
+      lane::compare_exchange(x[0], x[2]);
+      lane::compare_exchange(x[1], x[3]);
+      lane::compare_exchange(x[1], x[2]);
 #pragma unroll
       for (int j = 0; j < 4; ++j) best[j] = lane::max(best[j], x[3 - j]);  // bitonic
-      compare_exchange<lane>(best[0], best[2]);
-      compare_exchange<lane>(best[1], best[3]);
-      compare_exchange<lane>(best[0], best[1]);
-      compare_exchange<lane>(best[2], best[3]);
+      lane::compare_exchange(best[0], best[2]);
+      lane::compare_exchange(best[1], best[3]);
+      lane::compare_exchange(best[0], best[1]);
+      lane::compare_exchange(best[2], best[3]);
     }
     uint32_t t = 0;
     for (int round = 0; round < k_; ++round) {

@@ -68,6 +68,11 @@ struct lanes {
   }
   static PERTURB_INLINE u32 min(u32 a, u32 b) { return _mm256_min_epu32(a, b); }
   static PERTURB_INLINE u32 max(u32 a, u32 b) { return _mm256_max_epu32(a, b); }
+  static PERTURB_INLINE void compare_exchange(u32& low, u32& high) {
+    const u32 smaller = min(low, high);
+    high = max(low, high);
+    low = smaller;
+  }
   static PERTURB_INLINE u32 min_signed(u32 a, u32 b) { return _mm256_min_epi32(a, b); }
   static PERTURB_INLINE u32 max_signed(u32 a, u32 b) { return _mm256_max_epi32(a, b); }
   static PERTURB_INLINE mask equal(u32 a, u32 b) { return _mm256_cmpeq_epi32(a, b); }

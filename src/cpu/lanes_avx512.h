@@ -64,6 +64,12 @@ struct lanes {
   }
   static PERTURB_INLINE u32 min(u32 a, u32 b) { return _mm512_min_epu32(a, b); }
   static PERTURB_INLINE u32 max(u32 a, u32 b) { return _mm512_max_epu32(a, b); }
+  // Integer minima and maxima of 512 bits have one port, logic has two: the larger is what is left of a ^ b.
+  static PERTURB_INLINE void compare_exchange(u32& low, u32& high) {
+    const u32 smaller = min(low, high);
+    high = _mm512_ternarylogic_epi32(high, low, smaller, 0x96);
+    low = smaller;
+  }
   static PERTURB_INLINE u32 min_signed(u32 a, u32 b) { return _mm512_min_epi32(a, b); }
   static PERTURB_INLINE u32 max_signed(u32 a, u32 b) { return _mm512_max_epi32(a, b); }
   static PERTURB_INLINE mask equal(u32 a, u32 b) { return _mm512_cmpeq_epi32_mask(a, b); }

@@ -109,6 +109,11 @@ struct scalar_lanes {
   }
   static PERTURB_INLINE u32 min(u32 a, u32 b) { return a < b ? a : b; }
   static PERTURB_INLINE u32 max(u32 a, u32 b) { return a > b ? a : b; }
+  static PERTURB_INLINE void compare_exchange(u32& low, u32& high) {
+    const u32 smaller = min(low, high);
+    high = max(low, high);
+    low = smaller;
+  }
   static PERTURB_INLINE u32 min_signed(u32 a, u32 b) { return (int32_t)a < (int32_t)b ? a : b; }
   static PERTURB_INLINE u32 max_signed(u32 a, u32 b) { return (int32_t)a > (int32_t)b ? a : b; }
   static PERTURB_INLINE mask equal(u32 a, u32 b) { return a == b; }
