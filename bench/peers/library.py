@@ -4,7 +4,7 @@ import ctypes as c
 import numpy as np
 
 DISTRIBUTIONS = {"normal": 0, "gumbel": 1}
-EXPECTATION, VJP, FENCHEL_YOUNG, LPGD = 2, 3, 6, 7
+EXPECTATION, VJP, FENCHEL_YOUNG, LPGD, IMLE = 2, 3, 6, 7, 8
 
 
 class ContextOptions(c.Structure):
@@ -90,6 +90,10 @@ class Library:
     def lpgd(self, oracle, tau, theta, cotangent, gradient):
         options = LpgdOptions(struct_size=c.sizeof(LpgdOptions), tau=tau)
         self.check(self.lib.perturb_lpgd(self.context, oracle, c.byref(options), c.c_int64(len(theta)), floats(theta), floats(cotangent), floats(gradient)))
+
+    def imle(self, oracle, noise, tau, theta, cotangent, gradient):
+        options = LpgdOptions(struct_size=c.sizeof(LpgdOptions), tau=tau)
+        self.check(self.lib.perturb_imle(self.context, oracle, c.byref(noise), c.byref(options), c.c_int64(len(theta)), floats(theta), floats(cotangent), floats(gradient)))
 
     def workspace(self, operation, oracle, noise, batch):
         """Bytes of all memory that a call uses beside its arrays."""

@@ -20,7 +20,7 @@ from checks import agree, smaller
 from ours import Ours
 from workloads import Inputs, comparison, sweeps
 
-PEERS = {"jax": ("with_jax", "Jax"), "torch": ("with_torch", "Torch"), "numpy": ("with_numpy", "Numpy"), "scipy": ("with_paths", "Scipy"),
+PEERS = {"jax": ("with_jax", "Jax"), "jax_written": ("with_jax", "JaxWritten"), "torch": ("with_torch", "Torch"), "numpy": ("with_numpy", "Numpy"), "scipy": ("with_paths", "Scipy"),
          "skimage": ("with_paths", "Skimage"), "pyepo": ("with_pyepo", "Pyepo")}
 
 

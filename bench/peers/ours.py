@@ -1,7 +1,7 @@
 """The workloads through perturb's C API."""
 import numpy as np
 
-from library import EXPECTATION, FENCHEL_YOUNG, LPGD, VJP, Library
+from library import EXPECTATION, FENCHEL_YOUNG, IMLE, LPGD, VJP, Library
 
 
 class Ours:
@@ -22,6 +22,12 @@ class Ours:
             def work(seed):
                 library.solve(oracle, inputs.theta, y)
                 library.lpgd(oracle, w.tau, inputs.theta, inputs.cotangent, gradient)
+                return {"y": y, "gradient": gradient}
+        elif w.task == "imle":
+            def work(seed):
+                noise = library.noise(w.epsilon, w.samples, seed)
+                library.expectation(oracle, noise, inputs.theta, y)
+                library.imle(oracle, noise, w.tau, inputs.theta, inputs.cotangent, gradient)
                 return {"y": y, "gradient": gradient}
         elif w.task == "fenchel_young":
             target = self.solution(w, inputs.other)
@@ -44,5 +50,5 @@ class Ours:
     def workspace(self, w):
         """Bytes of scratch that the calls of a workload use: the library's own, exact answer."""
         noise = self.library.noise(w.epsilon, w.samples, 0)
-        operations = {"derivative": (EXPECTATION, VJP), "fenchel_young": (FENCHEL_YOUNG,), "blackbox": (LPGD,)}[w.task]
+        operations = {"derivative": (EXPECTATION, VJP), "fenchel_young": (FENCHEL_YOUNG,), "blackbox": (LPGD,), "imle": (EXPECTATION, IMLE)}[w.task]
         return max(self.library.workspace(operation, self.oracle(w), noise, w.batch) for operation in operations)

@@ -1,4 +1,4 @@
-"""JAX, jitted: optax's perturbed functions, and the Fenchel-Young gradient and the blackbox rule written with them."""
+"""JAX, jitted: optax's perturbed functions, and the same written out, with the same baseline as perturb's; the Fenchel-Young gradient and the blackbox rule."""
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +18,11 @@ class Jax:
     version = f"jax {jax.__version__}, optax {optax.__version__}"
 
     def takes(self, w):
-        return w.oracle != "path" and w.batch * w.samples * w.n <= 4e8
+        return w.oracle != "path" and w.task != "imle" and w.batch * w.samples * w.n <= 4e8
+
+    def perturbed(self, oracle, w):
+        """A function of a key and a row."""
+        return optax.perturbations.make_perturbed_fun(oracle, num_samples=w.samples, sigma=w.epsilon, noise=optax.perturbations.Normal())
 
     def prepare(self, w, inputs, target):
         oracle = hard(w)
@@ -29,7 +33,7 @@ class Jax:
                 y = jax.vmap(oracle)(theta)
                 return y, (y - jax.vmap(oracle)(theta - w.tau * cotangent)) / w.tau
             return lambda seed: arrays(("y", "gradient"), run(theta, cotangent))
-        smooth = optax.perturbations.make_perturbed_fun(oracle, num_samples=w.samples, sigma=w.epsilon, noise=optax.perturbations.Normal())
+        smooth = self.perturbed(oracle, w)
         if w.task == "fenchel_young":
             target = jnp.asarray(target)
             gradient = jax.jit(lambda keys, theta: jax.vmap(smooth)(keys, theta) - target)
@@ -40,6 +44,29 @@ class Jax:
             y, pull = jax.vjp(lambda t: jax.vmap(smooth)(keys, t), theta)
             return y, pull(cotangent)[0]
         return lambda seed: arrays(("y", "gradient"), run(keys_of(seed, w), theta, cotangent))
+
+
+class JaxWritten(Jax):
+    """As jaxopt's perturbations do it: the backward pass draws the same noise from the key and solves again."""
+    name = "JAX"
+    version = f"jax {jax.__version__}"
+
+    def perturbed(self, oracle, w):
+        def noise_and_solutions(key, theta):
+            noise = jax.random.normal(key, (w.samples,) + theta.shape)
+            return noise, jax.vmap(oracle)(theta + w.epsilon * noise)
+
+        @jax.custom_vjp
+        def smooth(key, theta):
+            return noise_and_solutions(key, theta)[1].mean(0)
+
+        def backward(saved, cotangent):
+            noise, y = noise_and_solutions(*saved)
+            inner = y @ cotangent
+            inner = inner - inner.mean() if w.samples > 1 else inner
+            return None, inner @ noise / (w.epsilon * max(w.samples - 1, 1))
+        smooth.defvjp(lambda key, theta: (smooth(key, theta), (key, theta)), backward)
+        return smooth
 
 
 def keys_of(seed, w):

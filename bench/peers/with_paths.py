@@ -38,7 +38,7 @@ class Scipy:
     version = f"scipy {scipy.__version__}"
 
     def takes(self, w):
-        return w.oracle == "path"
+        return w.oracle == "path" and w.task != "imle"
 
     def solver(self, w):
         return Graph(w.side).solve

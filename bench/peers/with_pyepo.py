@@ -1,4 +1,4 @@
-"""PyEPO's perturbed optimizer, Fenchel-Young loss and blackbox rule on its own shortest path: right and down edges of a grid, solved by OR-Tools.
+"""PyEPO's perturbed optimizer, Fenchel-Young loss, blackbox rule and I-MLE on its own shortest path: right and down edges of a grid, solved by OR-Tools.
 
 Another problem than ours (costs of edges, two directions), so results are not compared, only the time per path solved.
 """
@@ -25,6 +25,8 @@ class Pyepo:
         arguments = dict(n_samples=w.samples, sigma=w.epsilon, processes=1)
         if w.task == "blackbox":
             layer = pyepo.func.blackboxOpt(model, lambd=w.tau, processes=1)
+        elif w.task == "imle":
+            layer = pyepo.func.implicitMLE(model, lambd=w.tau, **arguments)
         elif w.task == "fenchel_young":
             layer = pyepo.func.perturbedFenchelYoung(model, **arguments)
         else:

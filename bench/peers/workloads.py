@@ -14,7 +14,7 @@ class Workload:
     n: int                    # items; cells of a path
     batch: int
     samples: int
-    task: str = "derivative"  # y_eps and its VJP; "fenchel_young": loss and gradient; "blackbox": y* and the two-solve gradient (no noise)
+    task: str = "derivative"  # y_eps and its VJP; "fenchel_young": loss and gradient; "blackbox": y* and the two-solve gradient (no noise); "imle": y_eps and the same under noise
     k: int = 10
 
     @property
@@ -24,7 +24,7 @@ class Workload:
     @property
     def name(self):
         sizes = {"argmax": f"argmax n={self.n}", "rank": f"rank n={self.n}", "top_k": f"top-{self.k} of {self.n}", "path": f"path {self.side}x{self.side}"}[self.oracle]
-        task = {"derivative": "", "fenchel_young": ", Fenchel-Young", "blackbox": ", blackbox"}[self.task]
+        task = {"derivative": "", "fenchel_young": ", Fenchel-Young", "blackbox": ", blackbox", "imle": ", I-MLE"}[self.task]
         return f"{sizes}{task}, B={self.batch}" + (f" M={self.samples}" if self.task != "blackbox" else "")
 
     @property
@@ -37,7 +37,7 @@ class Workload:
 
     @property
     def problems(self):
-        return self.batch * (self.samples if self.task != "blackbox" else 2)
+        return self.batch * (2 if self.task == "blackbox" else 2 * self.samples if self.task == "imle" else self.samples)
 
 
 class Inputs:
@@ -55,7 +55,7 @@ def comparison():
     derivative = [Workload("rank", 100, 32, 1000), Workload("rank", 1000, 32, 1000), Workload("argmax", 10, 32, 1000), Workload("argmax", 1000, 32, 1000),
                   Workload("top_k", 1000, 32, 1000), Workload("top_k", 100000, 4, 100)]
     derivative += [Workload("path", side * side, 70, samples) for side in (12, 32, 96) for samples in (3, 100)]
-    others = [Workload("rank", 100, 32, 100, "fenchel_young"), Workload("path", 144, 70, 3, "fenchel_young"), Workload("rank", 100, 32, 1, "blackbox"), Workload("path", 144, 70, 1, "blackbox")]
+    others = [Workload("rank", 100, 32, 100, "fenchel_young"), Workload("path", 144, 70, 3, "fenchel_young"), Workload("rank", 100, 32, 1, "blackbox"), Workload("path", 144, 70, 1, "blackbox"), Workload("path", 144, 70, 3, "imle")]
     return derivative + others
 
 
