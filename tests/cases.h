@@ -6,8 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <memory>
+#include <stdexcept>
 
 #include "support.h"
 
@@ -756,6 +759,18 @@ inline std::vector<test_case> noise_cases() {
     list.add(c, "per_row");
   }
   return list.all;
+}
+
+// Whether to run case number `number`. In the environment, PERTURB_TEST_CASES picks the cases whose names contain a string, PERTURB_TEST_EVERY=n/k
+// every n-th from the k-th: what runs slowly (sanitizers, the emulator's other schedules) takes a part.
+inline bool picked(const test_case& c, int number) {
+  const char* names = std::getenv("PERTURB_TEST_CASES");
+  if (names && c.name.find(names) == std::string::npos) return false;
+  int every = 1, first = 0;
+  if (const char* part = std::getenv("PERTURB_TEST_EVERY")) {
+    if (std::sscanf(part, "%d/%d", &every, &first) != 2 || every < 1) throw std::runtime_error("PERTURB_TEST_EVERY: expected n/k");
+  }
+  return number % every == first;
 }
 
 }  // namespace perturb::test

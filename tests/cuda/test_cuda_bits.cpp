@@ -1,25 +1,12 @@
 // The CUDA backend gives the CPU backend's bits: every case, every operation, memcmp. Runs on a GPU where there is one, else in the
-// emulator (tests/cusim). PERTURB_TEST_CASES picks the cases whose names contain a string, PERTURB_TEST_EVERY=n/k every n-th from the k-th.
+// emulator (tests/cusim).
 #include <gtest/gtest.h>
-
-#include <cstdio>
-#include <cstdlib>
 
 #include "compare.h"
 #include "cuda/cuda_call.h"
 
 namespace perturb::test {
 namespace {
-
-bool picked(const test_case& c, int number) {
-  const char* names = std::getenv("PERTURB_TEST_CASES");
-  if (names && c.name.find(names) == std::string::npos) return false;
-  int every = 1, first = 0;
-  if (const char* part = std::getenv("PERTURB_TEST_EVERY")) {
-    if (std::sscanf(part, "%d/%d", &every, &first) != 2 || every < 1) throw std::runtime_error("PERTURB_TEST_EVERY: expected n/k");
-  }
-  return number % every == first;
-}
 
 // What top-k's shapes guess, they must make good where it is wrong: in plain kernels and in the general ones.
 void add_top_k_guesses(case_list& list) {
@@ -109,43 +96,56 @@ TEST(cuda_bits, cases) {
   EXPECT_GT(run, 0) << "no case was picked";
 }
 
-void expect_bits(perturb_context* cpu, perturb_context* cuda, const test_case& c, std::initializer_list<perturb_operation> of) {
-  const prepared_case p(cpu, c);
-  for (perturb_operation operation : of) {
-    SCOPED_TRACE(c.name + " " + operation_names[operation]);
-    device_memory memory;
-    EXPECT_TRUE(same_bits(run_all(cpu, p, operation), run_rows(memory, cuda, p, operation, make_noise(p.c, p.factors), 0, c.batch)));
-  }
-}
+// Noise in memory that is more than a slice holds is made some samples at a time; and rows in slices read their own. Each only in the
+// operations that differ.
+struct sliced_case {
+  test_case c;
+  std::vector<perturb_operation> operations;
+};
 
-// Noise in memory that is more than a slice holds is made some samples at a time; and rows in slices read their own.
-TEST(cuda_bits, noise_in_parts) {
-  const context_ptr cpu = make_context(2), cuda = make_cuda_context();
-  ASSERT_TRUE(cuda) << perturb_last_error();
+std::vector<sliced_case> sliced_cases() {
+  std::vector<sliced_case> all;
   case_list list;
   test_case c = list.argmax_case(100000);
   c.sampling = PERTURB_SAMPLING_LATIN;
   c.distribution = PERTURB_LOGISTIC;  // z and S: 5 samples at a time
   c.batch = 1;
   c.samples = 6;
-  expect_bits(cpu.get(), cuda.get(), list.add(c, "latin_parts"), {PERTURB_OP_VJP, PERTURB_OP_JVP});
+  all.push_back({list.add(c, "latin_parts"), {PERTURB_OP_VJP, PERTURB_OP_JVP}});
   c.distribution = PERTURB_SUM_OF_GAMMA;
   c.sampling = PERTURB_SAMPLING_IID;
   c.gamma_k = c.gamma_terms = 1;
   c.samples = 11;  // 10 at a time
-  expect_bits(cpu.get(), cuda.get(), list.add(c, "parts"), {PERTURB_OP_SAMPLE, PERTURB_OP_IMLE});
+  all.push_back({list.add(c, "parts"), {PERTURB_OP_SAMPLE, PERTURB_OP_IMLE}});
   c = list.argmax_case(1000);
   c.sampling = PERTURB_SAMPLING_LATIN;
   c.samples = 3;
   c.batch = 230;
-  expect_bits(cpu.get(), cuda.get(), list.add(c, "latin_many_rows"), {PERTURB_OP_EXPECTATION});
+  all.push_back({list.add(c, "latin_many_rows"), {PERTURB_OP_EXPECTATION}});
   c = list.argmax_case(10);
   c.distribution = PERTURB_GIVEN;
   c.samples = 2;
   c.batch = 6000;
   c.given = std::make_shared<given_noise>(c.seed, c.batch * c.samples * c.n);
   for (int64_t b = 0; b < c.batch; ++b) c.row_factors.push_back(uniform_float(3, b, 0, 2));
-  expect_bits(cpu.get(), cuda.get(), list.add(c, "many_rows"), {PERTURB_OP_EXPECTATION, PERTURB_OP_VJP, PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_IMLE});
+  for (perturb_operation operation : {PERTURB_OP_EXPECTATION, PERTURB_OP_VJP, PERTURB_OP_JACOBIAN, PERTURB_OP_FENCHEL_YOUNG, PERTURB_OP_IMLE})
+    all.push_back({list.add(c, "many_rows"), {operation}});
+  return all;
+}
+
+TEST(cuda_bits, noise_in_parts) {
+  const context_ptr cpu = make_context(2), cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  int number = 0;
+  for (const sliced_case& s : sliced_cases()) {
+    if (!picked(s.c, number++)) continue;
+    const prepared_case p(cpu.get(), s.c);
+    for (perturb_operation operation : s.operations) {
+      SCOPED_TRACE(s.c.name + " " + operation_names[operation]);
+      device_memory memory;
+      EXPECT_TRUE(same_bits(run_all(cpu.get(), p, operation), run_rows(memory, cuda.get(), p, operation, make_noise(p.c, p.factors), 0, s.c.batch)));
+    }
+  }
 }
 
 }  // namespace
