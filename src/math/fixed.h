@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "math/lanes.h"
 
@@ -21,7 +22,18 @@ static PERTURB_INLINE int scale_exponent(double bound, int bits) {
   return bits - e > 1000 ? 1000 : bits - e;
 }
 
-static PERTURB_INLINE double power_of_two(int e) { return std::ldexp(1.0, e); }
+// Where 2^e is a normal number it is its exponent bits; the C library's function costs more than all else that ends a row's item.
+static PERTURB_INLINE double power_of_two(int e) {
+#if !defined(__CUDA_ARCH__)
+  if (e > -1023 && e < 1024) {
+    const uint64_t bits = (uint64_t)(e + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, 8);
+    return power;
+  }
+#endif
+  return std::ldexp(1.0, e);
+}
 
 // Round to nearest, ties to even, of x * scale; |x * scale| < 2^63. The product is exact: scale is a power of two.
 static PERTURB_INLINE int64_t to_fixed(double x, double scale) {

@@ -53,23 +53,20 @@ class argmax_oracle {
   }
 
   PERTURB_INLINE void solve() {
-    for (int j = 0; j < chains; ++j) {
-      V::store(scores_[j], best_[j]);
-      V::store(items_[j], item_[j]);
+    typename V::f32 best = best_[0];
+    typename V::u32 item = item_[0];
+    for (int j = 1; j < chains; ++j) {  // the larger score, and among equal ones the lower item
+      const typename V::u32 lower = V::select(V::greater(best, best_[j]), item, V::min(item, item_[j]));
+      item = V::select(V::greater(best_[j], best), item_[j], lower);
+      best = V::max(best, best_[j]);
     }
-    for (int l = 0; l < V::count; ++l) {
-      for (int j = 1; j < chains; ++j) {  // the larger score, and among equal ones the lower item
-        if (scores_[j][l] > scores_[0][l] || (scores_[j][l] == scores_[0][l] && items_[j][l] < items_[0][l])) {
-          scores_[0][l] = scores_[j][l];
-          items_[0][l] = items_[j][l];
-        }
-      }
-    }
+    V::store(score_, best);
+    V::store(solution_, item);
   }
 
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int lanes, const float*, F&& f) const {
-    for (int l = 0; l < lanes; ++l) f(l, (int64_t)items_[0][l], (int64_t)1, scores_[0][l]);
+    for (int l = 0; l < lanes; ++l) f(l, (int64_t)solution_[l], (int64_t)1, score_[l]);
   }
 
  private:
@@ -78,8 +75,8 @@ class argmax_oracle {
   int64_t n_;
   typename V::f32 best_[chains];
   typename V::u32 item_[chains];
-  float scores_[chains][V::count];
-  uint32_t items_[chains][V::count];
+  float score_[V::count];
+  uint32_t solution_[V::count];
 };
 
 }  // namespace perturb

@@ -138,17 +138,20 @@ class top_k_single {
 
   PERTURB_NOINLINE void solve() {
     for (int64_t i = 0; i < n_; ++i) candidates_[i] = ordered<V>(scores_[i]);
-    // The k-th largest key, 11 + 11 + 10 bits from the top; `wanted` of the keys that share its prefix are in.
+    // The k-th largest key, digit by digit from the top; `wanted` of the keys that share its prefix are in. Few items, few digits: to clear a
+    // histogram would otherwise be most of the work.
+    const int digit_bits = n_ < 512 ? 8 : 11;
     int64_t count = n_, wanted = k_;
     uint32_t threshold = 0;
-    for (int shift = 21, bits = 11; ; ) {
-      uint32_t histogram[1 << 11] = {};
+    for (int top = 32; top > 0 && wanted < count;) {
+      const int bits = top < digit_bits ? top : digit_bits, shift = top - bits;
+      uint32_t histogram[1 << 11];
       const uint32_t mask = (1u << bits) - 1;
+      for (uint32_t d = 0; d <= mask; ++d) histogram[d] = 0;
       for (int64_t i = 0; i < count; ++i) ++histogram[candidates_[i] >> shift & mask];
       uint32_t digit = mask;
       while (histogram[digit] < wanted) wanted -= histogram[digit--];
       threshold |= digit << shift;
-      if (shift == 0) break;
       int64_t kept = 0;
       for (int64_t i = 0; i < count; ++i) {
         const uint32_t key = candidates_[i];
@@ -156,8 +159,7 @@ class top_k_single {
         kept += (key >> shift & mask) == digit;
       }
       count = kept;
-      bits = shift == 21 ? 11 : 10;
-      shift = shift == 21 ? 10 : 0;
+      top = shift;
     }
     int64_t found = 0;
     for (int64_t i = 0; i < n_ && found < k_; ++i) {
