@@ -39,7 +39,9 @@ struct weighted_estimator {
   using V = typename Sampler::V;
   static constexpr bool looks_up_noise = false;
   static constexpr int most_groups = 16;        // of samples whose noise is weighted at a time: sums of their limbs fit 32 bits
-  static constexpr int64_t kept_bytes = 1 << 18;  // of noise that waits for its weights in the second-level cache
+  // Noise that waits for its weights: it stays in the second-level cache, and more groups bring little.
+  static constexpr int kept_groups = 4;
+  static constexpr int64_t kept_bytes = 1 << 18;
   static PERTURB_INLINE int64_t words(const call& c) { return 3 * c.n(); }
 
   PERTURB_INLINE weighted_estimator(const call& c, arena& a) {
@@ -48,7 +50,7 @@ struct weighted_estimator {
     const int64_t bytes = Sampler::row_floats(c) * (int64_t)sizeof(float);
     // Normal noise is its own score.
     if (Sampler::lanes > 1 && c.noise == distribution::normal && c.plain_words() && bytes <= kept_bytes) {
-      groups_ = kept_bytes / bytes < most_groups ? (int)(kept_bytes / bytes) : most_groups;
+      groups_ = kept_bytes / bytes < kept_groups ? (int)(kept_bytes / bytes) : kept_groups;
       kept_ = a.take<float>(groups_ * Sampler::row_floats(c));
       keeps_ = true;
     }
