@@ -108,6 +108,7 @@ problem cuda::make_problem(const call& c, bool any_outputs) {
   p.first_sample = (uint32_t)c.first_sample;
   p.keys = c.keys;
   p.resolve = c.resolve;
+  p.tau_scale = c.tau_scale;
   p.part = c.part;
   p.theta = c.theta;
   p.operand = c.operand;

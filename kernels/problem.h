@@ -113,6 +113,8 @@ struct problem {
   bool shared_cotangent;  // and so the cotangent, where all of it is wanted
   bool with_scores;       // the estimator asks for scores or noise
   uint32_t oracle_shared; // bytes of dynamic shared memory before the oracle's
+
+  const float* tau_scale;  // LPGD, I-MLE: what tau is multiplied by, or null
 };
 
 }  // namespace perturb::cuda

@@ -40,6 +40,10 @@ __global__ void __launch_bounds__(resolve_threads) shift(const __grid_constant__
       bad = bad || (counts(p, i) && !isfinite(theta[i])) || ((walls_matter || counts(p, i)) && !isfinite(operand[i]));
     bad = __syncthreads_or(bad);
     float tau = p.resolve.tau;
+    if (p.tau_scale) {
+      tau *= *p.tau_scale;
+      bad = bad || !tau_scale_fits(*p.tau_scale);
+    }
     if (p.resolve.relative && !bad) {
       const double of_theta = norm(p, theta), of_operand = norm(p, operand);
       tau = relative_tau(tau, of_theta, of_operand);

@@ -43,7 +43,7 @@ perturb_status check_and_execute(perturb_operation operation, perturb_context* c
       if (const perturb_status s = check_noise(noise, batch, oracle->n, on_host(*context), c)) return s;
     }
     if (operation == PERTURB_OP_LPGD || operation == PERTURB_OP_IMLE) {
-      if (const perturb_status s = check_lpgd_options(a.options, c)) return s;
+      if (const perturb_status s = check_lpgd_options(a.options, on_host(*context), c)) return s;
     }
     if (const perturb_status s = check_estimator(c)) return s;
     if (operation == PERTURB_OP_COST) {

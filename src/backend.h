@@ -54,9 +54,12 @@ struct call {
   int32_t* row_status = nullptr;
   int64_t* row_clamped = nullptr;
 
+  const float* tau_scale = nullptr;  // LPGD and I-MLE: one float in the backend's memory that tau is multiplied by, or null
+
   // LPGD and I-MLE: tau of row b.
   float tau(int64_t b) const {
-    if (!resolve.relative) return resolve.tau;
+    const float step = tau_scale ? resolve.tau * *tau_scale : resolve.tau;
+    if (!resolve.relative) return step;
     const float* rows[2] = {theta + b * n(), operand + b * n()};
     double norms[2];
     for (int r = 0; r < 2; ++r) {
@@ -69,7 +72,7 @@ struct call {
         if (counts(i)) terms += norm_term(rows[r][i], unit);
       norms[r] = norm_of(terms, unit);
     }
-    return relative_tau(resolve.tau, norms[0], norms[1]);
+    return relative_tau(step, norms[0], norms[1]);
   }
 
   // The amplitude of row b without its items' factors, and what epsilon is multiplied by: d eps_i / d epsilon.

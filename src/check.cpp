@@ -431,12 +431,13 @@ perturb_status check_linear(const call& c, const char* name, const char* what) {
 
 }  // namespace
 
-perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) {
+perturb_status check_lpgd_options(const perturb_lpgd_options* options, bool on_host, call& c) {
   const perturb_lpgd_options defaults = PERTURB_LPGD_OPTIONS_INIT;
   perturb_lpgd_options o = defaults;
   if (!options) options = &defaults;
-  // The first headers ended before `relative`.
-  if (options->struct_size != sizeof o && options->struct_size != offsetof(perturb_lpgd_options, relative))
+  // The first headers ended before `relative`, later ones with it.
+  constexpr size_t with_relative = offsetof(perturb_lpgd_options, relative) + sizeof o.relative;
+  if (options->struct_size != sizeof o && options->struct_size != with_relative && options->struct_size != offsetof(perturb_lpgd_options, relative))
     return fail(PERTURB_ERROR_INVALID_STRUCT, "options.struct_size: expected %zu, got %u; use the _INIT macro", sizeof o, (unsigned)options->struct_size);
   std::memcpy(&o, options, options->struct_size);
   if (!(o.tau > 0.0f && std::isfinite(o.tau))) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.tau: expected a finite number > 0, got %g", (double)o.tau);
@@ -450,7 +451,11 @@ perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c) 
   if (o.rho != 0.0f) {
     if (const perturb_status s = check_linear(c, "options.rho", "the prox term")) return s;
   }
+  if ((uintptr_t)o.tau_scale % 4) return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.tau_scale: must be aligned to 4 bytes");
+  if (o.tau_scale && on_host && !tau_scale_fits(*o.tau_scale))
+    return fail(PERTURB_ERROR_INVALID_ARGUMENT, "options.tau_scale: expected a finite number >= 0, got %g", (double)*o.tau_scale);
   c.resolve = {o.tau, o.rho, o.side, o.relative != 0};
+  c.tau_scale = o.tau_scale;
   return PERTURB_OK;
 }
 
@@ -536,8 +541,9 @@ perturb_status check_arrays(const call& c, unsigned required) {
     return fail(PERTURB_ERROR_INVALID_ARGUMENT, "loss, gradient: at least one must not be NULL");
 
   const int64_t problems = c.batch * c.samples;
-  array_argument inputs[6] = {{"theta", c.theta, c.batch * c.n()}, {name.operand, c.operand, operand_count}, {"noise.epsilon_per_item", c.epsilon_per_item, c.n()},
-                              {"noise.epsilon_per_row", c.epsilon_per_row, c.batch}, {"noise.z", c.z, problems * c.n()}, {"noise.z_score", c.z_score, problems * c.n()}};
+  array_argument inputs[7] = {{"theta", c.theta, c.batch * c.n()}, {name.operand, c.operand, operand_count}, {"noise.epsilon_per_item", c.epsilon_per_item, c.n()},
+                              {"noise.epsilon_per_row", c.epsilon_per_row, c.batch}, {"noise.z", c.z, problems * c.n()}, {"noise.z_score", c.z_score, problems * c.n()},
+                              {"options.tau_scale", c.tau_scale, 1}};
   array_argument outputs[6] = {{}, {}, {}, {}, {"status", c.row_status, c.batch}, {"clamped", c.row_clamped, 2 * c.batch}};
   for (int o = 0; o < 4; ++o) outputs[o] = {name.outputs[o], c.output[o], output_count(c, o)};
   if (const perturb_status s = check_layout(inputs, outputs)) return s;

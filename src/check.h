@@ -36,7 +36,7 @@ perturb_status check_noise_struct(const perturb_noise* options, perturb_noise& n
 perturb_status check_noise(const perturb_noise* noise, int64_t batch, int64_t n, bool on_host, call& c);
 
 // The options of LPGD and I-MLE into `c`, whose operation and oracle are set; NULL: the defaults.
-perturb_status check_lpgd_options(const perturb_lpgd_options* options, call& c);
+perturb_status check_lpgd_options(const perturb_lpgd_options* options, bool on_host, call& c);
 // Whether the operation is offered for the noise and sizes that are set.
 perturb_status check_estimator(const call& c);
 // The cost function of a call into `c`.

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 
+#include "aimle.h"
 #include "backend.h"
 #include "exact.h"
+#include "identity.h"
 #include "perturb/perturb.h"
 
 namespace perturb {
@@ -40,6 +42,10 @@ perturb_status cuda_distance_gradient(const cuda_device& device, const distance_
 
 // Closed forms (src/exact.h).
 perturb_status cuda_exact(const cuda_device& device, const exact_problem& p);
+// The identity backward rule and its projections (src/identity.h); passable is set here, from the oracle.
+perturb_status cuda_project(const cuda_device& device, const perturb_oracle& oracle, const projection_problem& p);
+// An update of AIMLE's step (src/aimle.h).
+perturb_status cuda_aimle_update(const cuda_device& device, const aimle_problem& p);
 // The same for calls of solvers and cost functions of the caller's (kernels/custom.cpp). Bytes are those of any outputs and options.
 perturb_status cuda_custom_scratch_bytes(const cuda_device& device, const call& c, size_t& bytes);
 perturb_status cuda_custom_execute(const cuda_device& device, const call& c, void* workspace, size_t workspace_bytes);

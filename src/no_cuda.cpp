@@ -20,6 +20,8 @@ bool cuda_is_capturing(const cuda_device&) { return false; }
 perturb_status cuda_negative_distances(const cuda_device&, const distance_problem&, float*) { return PERTURB_ERROR_INTERNAL; }
 perturb_status cuda_distance_gradient(const cuda_device&, const distance_sum&, float*) { return PERTURB_ERROR_INTERNAL; }
 perturb_status cuda_exact(const cuda_device&, const exact_problem&) { return PERTURB_ERROR_INTERNAL; }
+perturb_status cuda_project(const cuda_device&, const perturb_oracle&, const projection_problem&) { return PERTURB_ERROR_INTERNAL; }
+perturb_status cuda_aimle_update(const cuda_device&, const aimle_problem&) { return PERTURB_ERROR_INTERNAL; }
 int64_t cuda_row_words(const call&) { return 0; }
 perturb_status cuda_allocate_words(const cuda_device&, int64_t, int64_t**) { return PERTURB_ERROR_INTERNAL; }
 void cuda_release_words(const cuda_device&, int64_t*, int64_t) {}

@@ -1,4 +1,4 @@
-// Calls that tests make on contexts of every kind, host or device: derivatives in the amplitudes, covariances, nearest neighbours, closed forms. Each
+// Calls that tests make on contexts of every kind, host or device: derivatives in the amplitudes, covariances, nearest neighbours, closed forms, projections. Each
 // returns all outputs, one row after the other.
 #pragma once
 
@@ -130,6 +130,50 @@ inline std::vector<test_case> exact_cases() {
   add(list.argmax_case(2000), PERTURB_GUMBEL, 0.3f);
   add(list.argmax_case(5), PERTURB_GUMBEL, 0);
   add(list.rank_case(5), PERTURB_NORMAL, 0);
+  return list.all;
+}
+
+constexpr perturb_projection projections[] = {PERTURB_PROJECTION_NONE, PERTURB_PROJECTION_MEAN, PERTURB_PROJECTION_NORM, PERTURB_PROJECTION_STD};
+inline bool has_projection(const test_case& c, perturb_projection projection) {
+  return !c.is_grid() || projection == PERTURB_PROJECTION_NONE || projection == PERTURB_PROJECTION_NORM;
+}
+
+// theta projected, and the gradient where the oracle has one.
+template <class Memory>
+std::vector<float> run_identity(Memory& memory, perturb_context* context, const prepared_case& p, perturb_projection projection, int64_t first, int64_t rows) {
+  const int64_t n = p.c.n;
+  const float* theta = memory.input(p.theta.data() + first * n, rows * n);
+  require(perturb_project(context, p.oracle.get(), projection, rows, theta, memory.output(rows * n)));
+  if (p.c.is_sort()) return joined_rows(memory, rows, {n});
+  const float* cotangent = memory.input(p.cotangent.data() + first * n, rows * n);
+  require(perturb_identity_vjp(context, p.oracle.get(), projection, rows, theta, cotangent, memory.output(rows * n)));
+  return joined_rows(memory, rows, {n, n});
+}
+inline std::vector<float> run_identity(perturb_context* context, const prepared_case& p, perturb_projection projection) {
+  host_memory memory;
+  return run_identity(memory, context, p, projection, 0, p.c.batch);
+}
+
+// Every oracle, sizes around the parts that sums are cut into, walls, and numbers of every size.
+inline std::vector<test_case> identity_cases() {
+  case_list list;
+  for (int64_t n : {1, 2, 3, 31, 64, 127, 128, 129, 255, 256, 257, 1000}) {
+    list.add(list.argmax_case(n), "");
+    list.add(list.rank_case(n, n % 2), "");
+  }
+  for (inputs theta : {inputs::ties, inputs::equal, inputs::zeros, inputs::huge}) {
+    list.add(list.argmax_case(9, theta), "");
+    list.add(list.top_k_case(130, 7, theta), "");
+  }
+  list.add(list.sort_case(20, 20), "");
+  list.add(list.sort_case(30, 4), "");
+  list.add(list.grid_case(4, 5), "");
+  for (walls wall : {walls::random, walls::random_nan}) {
+    test_case c = list.grid_case(12, 13);
+    c.wall = wall;
+    list.add(c, "walls");
+  }
+  for (test_case& c : list.all) c.batch = 3;
   return list.all;
 }
 

@@ -195,6 +195,16 @@ static void calls(void) {
   EXPECT_OK(perturb_lpgd(context, oracle, &lpgd, 1, theta, g, gradient));
   EXPECT_OK(perturb_imle(context, oracle, &noise, &lpgd, 1, theta, g, gradient));
   EXPECT_OK(perturb_spo_plus(context, oracle, 1, theta, target, &loss, gradient));
+  perturb_aimle_state state = PERTURB_AIMLE_STATE_INIT;
+  perturb_aimle_options aimle = PERTURB_AIMLE_OPTIONS_INIT;
+  lpgd.tau_scale = &state.alpha;
+  EXPECT_OK(perturb_imle(context, oracle, &noise, &lpgd, 1, theta, g, gradient));
+  EXPECT_OK(perturb_aimle_update(context, &aimle, 1, 3, gradient, &state));
+  EXPECT(state.rows == 1 && state.alpha != 1);
+  EXPECT_OK(perturb_project(context, oracle, PERTURB_PROJECTION_STD, 1, theta, gradient));
+  EXPECT(fabsf(gradient[0] + gradient[1] + gradient[2]) < 1e-6f);
+  EXPECT_OK(perturb_identity_vjp(context, oracle, PERTURB_PROJECTION_NONE, 1, theta, g, gradient));
+  EXPECT(gradient[0] == g[0] && gradient[1] == g[1] && gradient[2] == g[2]);
   perturb_cost_options cost_options = PERTURB_COST_OPTIONS_INIT;
   cost_options.cost = first_entry;
   int64_t size = 3;

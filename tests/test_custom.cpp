@@ -419,7 +419,7 @@ TEST(custom, knapsack_resolved_against_all_subsets) {
   for (perturb_side side : {PERTURB_SIDE_LOWER, PERTURB_SIDE_UPPER, PERTURB_SIDE_AVERAGE})
     for (float tau : {0.1f, 1.0f, 7.0f})
       for (int32_t relative : {0, 1}) {
-        const perturb_lpgd_options options = {sizeof options, tau, 0, side, relative};
+        const perturb_lpgd_options options = {sizeof options, tau, 0, side, relative, nullptr};
         require(perturb_lpgd(context.get(), oracle.get(), &options, c.batch, p.theta.data(), p.cotangent.data(), gradient.data()));
         for (int64_t b = 0; b < c.batch; ++b) {
           const float *theta = p.theta.data() + b * c.n, *g = p.cotangent.data() + b * c.n;
@@ -469,7 +469,7 @@ TEST(custom, imle_is_a_difference_of_samples) {
       prepared_case p(context.get(), c);
       p.oracle = solver.oracle();
       const perturb_noise noise = make_noise(c, p.factors);
-      const perturb_lpgd_options options = {sizeof options, 0.7f, 0, side, 0};
+      const perturb_lpgd_options options = {sizeof options, 0.7f, 0, side, 0, nullptr};
       const auto sampled = [&](float step) {
         std::vector<float> theta = p.theta, y(c.batch * samples * c.n);
         for (size_t i = 0; i < theta.size(); ++i) theta[i] = step == 0 ? theta[i] : std::fmaf(step, p.cotangent[i], theta[i]);

@@ -89,7 +89,7 @@ TEST(resolve, lpgd_is_its_definition) {
       for (float tau : {0.05f, 0.7f, 5.0f, 60.0f})
         for (float rho : {0.0f, 0.3f, 4.0f})
           for (int32_t relative : {0, 1}) {
-            const perturb_lpgd_options options = {sizeof options, tau, rho, side, relative};
+            const perturb_lpgd_options options = {sizeof options, tau, rho, side, relative, nullptr};
             require(perturb_lpgd(context.get(), oracle.get(), &options, c.batch, theta.data(), g.data(), gradient.data()));
             for (int64_t b = 0; b < c.batch; ++b) {
               const double step = relative ? tau * norm(theta, b, c) / norm(g, b, c) : tau;
@@ -128,7 +128,7 @@ TEST(resolve, published_simplex_numbers) {
                       {10, PERTURB_SIDE_LOWER, {-.1f, .1f, 0, 0}},   {.5f, PERTURB_SIDE_UPPER, {0, 0, 0, 0}},    {10, PERTURB_SIDE_UPPER, {0, 0, 0, 0}},
                       {.5f, PERTURB_SIDE_AVERAGE, {-1, 1, 0, 0}}};
   for (const row& r : rows) {
-    const perturb_lpgd_options options = {sizeof options, r.tau, 0, r.side, 0};
+    const perturb_lpgd_options options = {sizeof options, r.tau, 0, r.side, 0, nullptr};
     std::vector<float> gradient(4);
     require(perturb_lpgd(context.get(), oracle.get(), &options, 1, theta.data(), g.data(), gradient.data()));
     for (int i = 0; i < 4; ++i) EXPECT_FLOAT_EQ(gradient[i], 0.0f - r.in_costs[i]) << "tau " << r.tau;
@@ -255,7 +255,7 @@ TEST(resolve, imle_meets_its_closed_form) {
   for (perturb_side side : {PERTURB_SIDE_LOWER, PERTURB_SIDE_UPPER, PERTURB_SIDE_AVERAGE})
     for (double tau : {.05, .5, 3.0}) {
       const perturb_noise noise = make_noise(PERTURB_GUMBEL, static_cast<float>(eps), samples, 77);
-      const perturb_lpgd_options options = {sizeof options, static_cast<float>(tau), 0, side, 0};
+      const perturb_lpgd_options options = {sizeof options, static_cast<float>(tau), 0, side, 0, nullptr};
       std::vector<float> gradient(rows * 4);
       require(perturb_imle(context.get(), oracle.get(), &noise, &options, rows, thetas.data(), gs.data(), gradient.data()));
       const std::vector<double> high = softmax(side == PERTURB_SIDE_LOWER ? 0 : tau), low = softmax(side == PERTURB_SIDE_UPPER ? 0 : -tau);
@@ -290,7 +290,7 @@ TEST(resolve, special_cases) {
       return y;
     };
     const auto lpgd = [&](float tau, float rho, perturb_side side, const std::vector<float>& direction) {
-      const perturb_lpgd_options options = {sizeof options, tau, rho, side, 0};
+      const perturb_lpgd_options options = {sizeof options, tau, rho, side, 0, nullptr};
       std::vector<float> gradient(theta.size());
       require(perturb_lpgd(context.get(), oracle.get(), &options, c.batch, theta.data(), direction.data(), gradient.data()));
       return gradient;

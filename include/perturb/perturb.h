@@ -133,8 +133,9 @@ PERTURB_API perturb_status perturb_context_set_stream(perturb_context* context, 
 PERTURB_API perturb_status perturb_context_set_workspace(perturb_context* context, void* memory, size_t bytes);
 
 /* Lends arrays of [batch] entries, one per row of the calls that follow, until they are taken back (NULL, NULL): host memory on a CPU context,
- * device memory on a CUDA context. Either may be NULL. perturb_solve to perturb_sorted_values_vjp, perturb_lpgd, perturb_imle and perturb_spo_plus write them.
- * Meanwhile perturb_cost_expectation, and calls of custom oracles on CUDA contexts, are UNSUPPORTED; other calls do not look at them.
+ * device memory on a CUDA context. Either may be NULL. perturb_solve to perturb_sorted_values_vjp, perturb_lpgd, perturb_imle, perturb_spo_plus,
+ * perturb_project and perturb_identity_vjp write them.
+ * Meanwhile perturb_cost_expectation, and on CUDA contexts calls that run a solver of the caller's, are UNSUPPORTED; other calls do not look at them.
  * status: a row whose contents a call would refuse no longer stops its batch. Its outputs are NaN, the other rows' are what they would be without it, and
  *   status[b] is PERTURB_ERROR_NON_FINITE (NaN, infinity or a number beyond what the call takes in its theta or operand), PERTURB_ERROR_INVALID_ARGUMENT (a
  *   perturbed cost that NEGATIVE_ERROR refuses) or PERTURB_OK. A call that fails for another reason may have written it, and other rows.
@@ -520,10 +521,12 @@ typedef struct perturb_lpgd_options {
   float rho;         /* >= 0, finite; the prox weight, in units of theta. LPGD only; UNSUPPORTED for grids without Fenchel-Young */
   perturb_side side;
   int32_t relative;  /* 1: the step of a row is tau * ||theta||_2 / ||cotangent||_2 (AIMLE, Minervini et al. 2023), tau if a norm is 0; walls do not count */
+  const float* tau_scale; /* [1] or NULL: tau is multiplied by this number, read when the call runs: host memory on a CPU context, device memory on a CUDA
+                             context. >= 0, finite (on CUDA: else all rows are NaN); 0 gives a zero gradient. perturb_aimle_update adapts it */
 } perturb_lpgd_options;
-/* Defaults: tau 1, no prox term, lower, not relative. */
+/* Defaults: tau 1, no prox term, lower, not relative, no tau_scale. */
 #define PERTURB_LPGD_OPTIONS_INIT \
-  { (uint32_t)sizeof(perturb_lpgd_options), 1.0f, 0.0f, PERTURB_SIDE_LOWER, 0 }
+  { (uint32_t)sizeof(perturb_lpgd_options), 1.0f, 0.0f, PERTURB_SIDE_LOWER, 0, NULL }
 
 /* gradient [batch, n] of a loss with gradient cotangent [batch, m] at y*(theta), m = n. options: NULL for the defaults. No noise: one solve for y* and one on
  * each side that is asked for. For ranks ||y|| is constant and the prox term is -rho <y, y*>; for 0/1 solutions it is rho <y, 1/2 - y*>: the same solver serves. */
@@ -537,6 +540,40 @@ PERTURB_API perturb_status perturb_imle(perturb_context* context, const perturb_
                                         const perturb_lpgd_options* options, int64_t batch, const float* theta, const float* cotangent,
                                         float* gradient);
 
+/* Adaptive I-MLE (AIMLE: Minervini, Franceschi, Niepert, AAAI 2023): a step that is just large enough to move solutions. The step of a row is
+ * alpha ||theta|| / ||cotangent||, and after each gradient alpha is adapted so that a gradient has `target` entries that are not 0 per row, on average:
+ *     lpgd.relative = 1;  lpgd.tau_scale = &state->alpha;       (AVERAGE is their symmetric difference)
+ *     perturb_imle(..., &lpgd, ..., gradient);  perturb_aimle_update(context, NULL, batch, n, gradient, state);
+ * The state is the caller's, like every array: in host memory for a CPU context, in device memory for a CUDA context, where nothing waits for it and a graph
+ * of both calls adapts at every launch. Its layout is fixed. One state serves all rows and calls of a training run. */
+typedef struct perturb_aimle_state {
+  float alpha;      /* >= 0, finite */
+  float average;    /* of the entries that are not 0 per row, over the updates so far, decaying; >= 0, finite */
+  int64_t nonzeros; /* of the last update: how many entries of its gradient were not 0, */
+  int64_t rows;     /* and in how many rows */
+} perturb_aimle_state;
+/* Where the authors start: alpha 1, and as many entries as are wanted. */
+#define PERTURB_AIMLE_STATE_INIT \
+  { 1.0f, 1.0f, 0, 0 }
+
+typedef struct perturb_aimle_options {
+  uint32_t struct_size;
+  float step;   /* by which alpha rises or falls; >= 0, finite */
+  float decay;  /* of the average; in [0, 1) */
+  float target; /* entries that are not 0 per row; >= 0, finite */
+} perturb_aimle_options;
+/* Defaults: the authors' step 1e-4, decay 0.9 and target 1. */
+#define PERTURB_AIMLE_OPTIONS_INIT \
+  { (uint32_t)sizeof(perturb_aimle_options), 1e-4f, 0.9f, 1.0f }
+
+/* average <- decay average + (1 - decay) nonzeros / rows;  alpha <- max(0, alpha + step) where average < target, else max(0, alpha - step).
+ * options: NULL for the defaults. gradient [batch, n]: what perturb_imle or perturb_lpgd returned, a mean over samples, so that an entry counts where it is
+ * not 0 in the mean (the authors count in every sample: the same for one sample). A row with an entry that is not finite is left out, on either backend;
+ * where no row is left alpha and average stay. Counts are exact, the rest is in double and rounded once. A state out of range is INVALID_ARGUMENT; on CUDA
+ * alpha and average then become NaN. state: aligned to 8 bytes. Needs no workspace. */
+PERTURB_API perturb_status perturb_aimle_update(perturb_context* context, const perturb_aimle_options* options, int64_t batch, int64_t n,
+                                                const float* gradient, perturb_aimle_state* state);
+
 /* The SPO+ loss (Elmachtoub and Grigas 2022) of predicted theta [batch, n] for the true theta_true [batch, n], a convex upper bound of the regret. With
  * costs c^ and c as above, V(c) = min_y <y, c>:
  *   loss [batch] or NULL:        -V(2 c^ - c) + 2 <c^, y*(c)> - V(c)      (>= 0; without the cost of an uncounted source, where clamped with clamped costs)
@@ -544,6 +581,33 @@ PERTURB_API perturb_status perturb_imle(perturb_context* context, const perturb_
  * One output at least must be given. UNSUPPORTED for grids without Fenchel-Young. */
 PERTURB_API perturb_status perturb_spo_plus(perturb_context* context, const perturb_oracle* oracle, int64_t batch, const float* theta,
                                             const float* theta_true, float* loss, float* gradient);
+
+/* The identity backward rule (Sahoo et al., ICLR 2023): no second solve; the solver's Jacobian is taken to be I when it maximises <y, theta> and -I when it
+ * minimises it. It needs theta to have no component that the solver does not see, so theta is projected first: w = P(theta), y = perturb_solve(w), and the
+ * gradient goes back through P at theta. With mean(theta) = sum_i theta_i / n:
+ *   NONE  P(theta) = theta
+ *   MEAN  P(theta) = theta - mean(theta)                                       for a y whose entries have a fixed sum: argmax, top-k, ranks, sorts
+ *   NORM  P(theta) = theta / ||theta||_2                                       for every oracle: only the scale is lost
+ *   STD   P(theta) = NORM of MEAN: length 1, that is variance 1 / n            as MEAN
+ * A row that is to be divided by a length of 0 becomes 0, and its gradient is 0. MEAN and STD are UNSUPPORTED for grids, whose costs must stay positive.
+ * Walls of a grid do not count, and are 0 in all outputs. Computed in double, in one order of sums, and rounded once. Neither call needs a workspace. */
+typedef enum perturb_projection {
+  PERTURB_PROJECTION_NONE = 0,
+  PERTURB_PROJECTION_MEAN = 1,
+  PERTURB_PROJECTION_NORM = 2,
+  PERTURB_PROJECTION_STD = 3
+} perturb_projection;
+
+/* projected [batch, n] = P(theta). For any oracle, sorts and m != n included: its solver is not called. */
+PERTURB_API perturb_status perturb_project(perturb_context* context, const perturb_oracle* oracle, perturb_projection projection, int64_t batch,
+                                           const float* theta, float* projected);
+
+/* gradient [batch, n] in theta (not in P(theta)) of a loss with gradient cotangent [batch, m] at y*(P(theta)), m = n:
+ *   s J^T g,  s = +1 for argmax, top-k and ascending ranks, -1 for descending ranks and grids, by options.sense for custom oracles,
+ *   J^T g:  NONE g;  MEAN g - mean(g);  NORM (g - w <w, g>) / ||theta||, w = P(theta);  STD (g - mean(g) - w <w, g>) / ||theta - mean(theta)||
+ * UNSUPPORTED for sorts, and where m differs from n. Entries beyond float become the largest float. */
+PERTURB_API perturb_status perturb_identity_vjp(perturb_context* context, const perturb_oracle* oracle, perturb_projection projection, int64_t batch,
+                                                const float* theta, const float* cotangent, float* gradient);
 
 /* ================================================================ calls made of other calls (docs/composed.md) */
 

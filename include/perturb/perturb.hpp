@@ -374,6 +374,13 @@ inline std::vector<float> imle(context& context, const oracle& oracle, const per
   return gradient;
 }
 
+// AIMLE: the state's alpha, which perturb_lpgd_options::tau_scale points to, adapted to the gradient [batch, n] that imle returned. state is host or device
+// memory as the arrays are.
+inline void aimle_update(context& context, const oracle& oracle, const perturb_aimle_options& options, std::span<const float> gradient,
+                         perturb_aimle_state* state) {
+  check(perturb_aimle_update(context.get(), &options, detail::batch_of(oracle, gradient), oracle.input_size(), gradient.data(), state));
+}
+
 // The SPO+ loss of a prediction theta of theta_true [batch, n]: loss [batch], gradient [batch, n]; one at least.
 inline void spo_plus(context& context, const oracle& oracle, std::span<const float> theta, std::span<const float> theta_true, std::span<float> loss,
                      std::span<float> gradient) {
@@ -389,6 +396,32 @@ inline spo_plus_result spo_plus(context& context, const oracle& oracle, std::spa
   spo_plus_result result{detail::make(context, batch, 1), detail::make(context, batch, oracle.input_size())};
   spo_plus(context, oracle, theta, theta_true, result.loss, result.gradient);
   return result;
+}
+
+// theta [batch, n] projected before a solver.
+inline void project(context& context, const oracle& oracle, perturb_projection projection, std::span<const float> theta, std::span<float> projected) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_project(context.get(), oracle.get(), projection, batch, theta.data(), detail::data("projected", projected, batch, oracle.input_size())));
+}
+inline std::vector<float> project(context& context, const oracle& oracle, perturb_projection projection, std::span<const float> theta) {
+  std::vector<float> projected = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  project(context, oracle, projection, theta, projected);
+  return projected;
+}
+
+// gradient [batch, n] in theta of a loss with gradient cotangent [batch, n] at the solution of theta projected, the solver taken for the identity.
+inline void identity_vjp(context& context, const oracle& oracle, perturb_projection projection, std::span<const float> theta,
+                         std::span<const float> cotangent, std::span<float> gradient) {
+  const int64_t batch = detail::batch_of(oracle, theta);
+  check(perturb_identity_vjp(context.get(), oracle.get(), projection, batch, theta.data(),
+                             detail::data("cotangent", cotangent, batch, oracle.output_size()),
+                             detail::data("gradient", gradient, batch, oracle.input_size())));
+}
+inline std::vector<float> identity_vjp(context& context, const oracle& oracle, perturb_projection projection, std::span<const float> theta,
+                                       std::span<const float> cotangent) {
+  std::vector<float> gradient = detail::make(context, detail::batch_of(oracle, theta), oracle.input_size());
+  identity_vjp(context, oracle, projection, theta, cotangent, gradient);
+  return gradient;
 }
 
 // Expected sorted values of a sort or ordered top-k of k positions: values [batch, k] and std_error [batch, k].

@@ -23,6 +23,8 @@ struct resolve_options {
   perturb_side side = PERTURB_SIDE_LOWER;
   bool relative = false;  // tau is in units of ||theta|| / ||cotangent|| of each row
 };
+// What tau may be multiplied by, before anything else.
+static PERTURB_INLINE bool tau_scale_fits(float scale) { return scale >= 0.0f && scale <= FLT_MAX; }
 
 static PERTURB_INLINE bool resolves(perturb_operation operation) {
   return operation == PERTURB_OP_LPGD || operation == PERTURB_OP_IMLE || operation == PERTURB_OP_SPO_PLUS;
@@ -81,7 +83,7 @@ static PERTURB_INLINE bool resolve_fits(perturb_operation operation, const resol
 static PERTURB_INLINE float resolve_gradient(perturb_operation operation, const resolve_options& o, float tau, double sign, double difference, int64_t samples) {
   const double mean = sign * (difference / (double)samples);
   if (operation == PERTURB_OP_SPO_PLUS) return (float)(2.0 * mean);
-  return mean == 0.0 ? 0.0f : finite_float(mean / (o.side == PERTURB_SIDE_AVERAGE ? 2.0 * (double)tau : (double)tau));
+  return mean == 0.0 || tau == 0.0f ? 0.0f : finite_float(mean / (o.side == PERTURB_SIDE_AVERAGE ? 2.0 * (double)tau : (double)tau));
 }
 
 // The SPO+ loss sign <y(reflected) - y(truth), reflected>: terms as integers of this scale.

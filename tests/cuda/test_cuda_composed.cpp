@@ -1,6 +1,8 @@
-// Derivatives in the amplitudes, covariances, nearest neighbours, adaptive sampling and closed forms on CUDA: the CPU's bits, in the workspace that is
+// Derivatives in the amplitudes, covariances, nearest neighbours, adaptive sampling, closed forms, projections and AIMLE's step on CUDA: the CPU's bits, in the workspace that is
 // advertised and without allocating, and NaN in the rows that the CPU refuses. Capture is test_cuda_graphs.cpp's.
 #include <gtest/gtest.h>
+
+#include <cstring>
 
 #include "composed.h"
 #include "cuda/contract.h"
@@ -209,6 +211,136 @@ TEST_F(cuda_composed, exact_nan) {
         ASSERT_TRUE(refused ? std::isnan(got[i]) : got[i] == expected[i]) << c.name << " " << c.epsilon << " entry " << i << " holds " << got[i];
       }
     }
+  }
+}
+
+// ---------------------------------------------------------------- projections, and AIMLE's step
+
+TEST_F(cuda_composed, identity) {
+  for (const test_case& c : identity_cases()) {
+    const prepared_case p(cpu.get(), c);
+    for (perturb_projection projection : projections) {
+      if (!has_projection(c, projection)) continue;
+      device_memory memory;
+      EXPECT_TRUE(same_bits(run_identity(cpu.get(), p, projection), run_identity(memory, cuda.get(), p, projection, 0, c.batch))) << c.name << " " << projection;
+    }
+  }
+}
+
+TEST_F(cuda_composed, identity_nan_and_row_status) {
+  test_case c = case_list().rank_case(150);
+  c.batch = 7;
+  const prepared_case good(cpu.get(), c);
+  prepared_case bad(cpu.get(), c);
+  bad.theta[1 * 150 + 149] = NAN;
+  bad.cotangent[5 * 150] = HUGE_VALF;
+  const device_buffer status(7 * sizeof(int32_t)), clamped(7 * sizeof(int64_t));
+  for (bool with_status : {false, true})
+    for (perturb_projection projection : projections) {
+      require(perturb_context_set_row_status(cuda.get(), with_status ? status.as<int32_t>() : nullptr, with_status ? clamped.as<int64_t>() : nullptr));
+      require_cuda(cudaMemset(clamped.as<void>(), 0xff, 7 * sizeof(int64_t)));
+      const std::vector<float> expected = run_identity(cpu.get(), good, projection);
+      device_memory memory;
+      const std::vector<float> got = run_identity(memory, cuda.get(), bad, projection, 0, 7);
+      for (size_t i = 0; i < got.size(); ++i) {
+        const size_t row = i / 300;
+        ASSERT_TRUE(row == 1 || (row == 5 && i % 300 >= 150) ? std::isnan(got[i]) : got[i] == expected[i]) << projection << " entry " << i << " holds " << got[i];
+      }
+      if (!with_status) continue;
+      int32_t statuses[7];
+      int64_t counts[7];
+      require_cuda(cudaMemcpy(statuses, status.as<void>(), sizeof statuses, cudaMemcpyDeviceToHost));
+      require_cuda(cudaMemcpy(counts, clamped.as<void>(), sizeof counts, cudaMemcpyDeviceToHost));
+      for (int b = 0; b < 7; ++b) {
+        EXPECT_EQ(statuses[b], b == 1 || b == 5 ? PERTURB_ERROR_NON_FINITE : PERTURB_OK) << b;
+        EXPECT_EQ(counts[b], 0);
+      }
+    }
+}
+
+// A state in device memory.
+struct device_state {
+  device_buffer buffer{sizeof(perturb_aimle_state)};
+  explicit device_state(const perturb_aimle_state& state) { require_cuda(cudaMemcpy(buffer.as<void>(), &state, sizeof state, cudaMemcpyHostToDevice)); }
+  perturb_aimle_state* get() const { return buffer.as<perturb_aimle_state>(); }
+  perturb_aimle_state read() const {
+    perturb_aimle_state state;
+    require_cuda(cudaDeviceSynchronize());
+    require_cuda(cudaMemcpy(&state, buffer.as<void>(), sizeof state, cudaMemcpyDeviceToHost));
+    return state;
+  }
+};
+
+// I-MLE and the update in turn, on both backends, without an allocation where there is a workspace.
+TEST_F(cuda_composed, aimle) {
+  for (const test_case& c : few_shapes()) {
+    if (c.is_sort()) continue;
+    const prepared_case p(cpu.get(), c);
+    perturb_noise noise = make_noise(c, p.factors), device_noise = noise;
+    device_memory memory;
+    if (noise.epsilon_per_item) device_noise.epsilon_per_item = memory.input(noise.epsilon_per_item, c.n);
+    const float *theta = memory.input(p.theta.data(), c.batch * c.n), *cotangent = memory.input(p.cotangent.data(), c.batch * c.n);
+    float* gradient = memory.output(c.batch * c.n);
+    perturb_aimle_options adapt = PERTURB_AIMLE_OPTIONS_INIT;
+    adapt.step = 0.125f;
+    adapt.target = 4;
+    perturb_aimle_state state = PERTURB_AIMLE_STATE_INIT;
+    const device_state on_device(state);
+    perturb_lpgd_options options = make_lpgd(c, PERTURB_OP_IMLE), device_options = options;
+    options.tau_scale = &state.alpha;
+    device_options.tau_scale = &on_device.get()->alpha;
+    lent to(PERTURB_OP_IMLE, p.oracle.get(), &noise, c.batch);
+    perturb_context* const device = c.is_grid() ? cuda.get() : to.context.get();  // a grid's masks are allocated
+    for (int turn = 0; turn < 3; ++turn) {
+      std::vector<float> expected(c.batch * c.n);
+      require(perturb_imle(cpu.get(), p.oracle.get(), &noise, &options, c.batch, p.theta.data(), p.cotangent.data(), expected.data()));
+      require(perturb_aimle_update(cpu.get(), &adapt, c.batch, c.n, expected.data(), &state));
+      require(perturb_imle(device, p.oracle.get(), &device_noise, &device_options, c.batch, theta, cotangent, gradient));
+      require(perturb_aimle_update(device, &adapt, c.batch, c.n, gradient, on_device.get()));
+      EXPECT_TRUE(same_bits(expected, memory.result(0))) << c.name << " " << turn;
+      const perturb_aimle_state got = on_device.read();
+      EXPECT_EQ(std::memcmp(&state, &got, sizeof got), 0) << c.name << " " << turn << ": " << got.alpha << " " << got.average << " " << got.nonzeros << " " << got.rows;
+      count();
+    }
+    EXPECT_EQ(to.allocator.calls, 0);
+  }
+}
+
+TEST_F(cuda_composed, aimle_counts) {
+  for (int64_t n : {1, 31, 127, 128, 129, 2000})
+    for (int64_t rows : {1, 2, 300}) {
+      std::vector<float> gradient(rows * n);
+      for (int64_t i = 0; i < rows * n; ++i) gradient[i] = hashed(n, i) % 3 ? 0.0f : uniform_float(1, i, -1, 1);
+      std::vector<float> part_bad = gradient;
+      part_bad[rows * n / 2] = n % 2 ? NAN : HUGE_VALF;  // its row is left out
+      perturb_aimle_state state = PERTURB_AIMLE_STATE_INIT;
+      const device_state on_device(state);
+      device_memory memory;
+      for (const std::vector<float>& each : {gradient, part_bad}) {
+        require(perturb_aimle_update(cpu.get(), nullptr, rows, n, each.data(), &state));
+        require(perturb_aimle_update(cuda.get(), nullptr, rows, n, memory.input(each.data(), rows * n), on_device.get()));
+      }
+      const perturb_aimle_state got = on_device.read();
+      EXPECT_EQ(std::memcmp(&state, &got, sizeof got), 0) << n << " " << rows << ": " << got.alpha << " " << got.average << " " << got.nonzeros << " " << got.rows;
+      EXPECT_EQ(got.rows, rows - 1);
+      count(2);
+    }
+  // A state that the CPU refuses, and a scale that it refuses: numbers that tell.
+  for (float wrong : {-1.0f, NAN, HUGE_VALF}) {
+    perturb_aimle_state state = PERTURB_AIMLE_STATE_INIT;
+    state.alpha = wrong;
+    const device_state bad(state);
+    const float theta[] = {1, 2, 3};
+    device_memory memory;
+    const oracle_ptr oracle = make_argmax(3);
+    perturb_lpgd_options options = PERTURB_LPGD_OPTIONS_INIT;
+    options.tau_scale = &bad.get()->alpha;
+    const float* input = memory.input(theta, 3);
+    require(perturb_lpgd(cuda.get(), oracle.get(), &options, 1, input, input, memory.output(3)));
+    for (const float value : memory.result(0)) EXPECT_TRUE(std::isnan(value)) << wrong;
+    require(perturb_aimle_update(cuda.get(), nullptr, 1, 3, input, bad.get()));
+    EXPECT_TRUE(std::isnan(bad.read().alpha) && std::isnan(bad.read().average)) << wrong;
+    count(4);
   }
 }
 

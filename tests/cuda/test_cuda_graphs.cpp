@@ -307,6 +307,80 @@ TEST(cuda_graphs, closed_forms) {
   }
 }
 
+TEST(cuda_graphs, identity) {
+  const stream on;
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  for (const test_case& c : identity_cases()) {
+    if (c.n != 129 && !(c.is_grid() && c.wall == walls::random)) continue;
+    for (perturb_projection projection : projections) {
+      if (!has_projection(c, projection)) continue;
+      SCOPED_TRACE(c.name);
+      const prepared_case p(cpu.get(), c);  // a new oracle: grids see the device for the first time inside the capture
+      device_memory memory;
+      const int64_t B = c.batch, n = c.n;
+      const float *theta = memory.input(p.theta.data(), B * n), *cotangent = memory.input(p.cotangent.data(), B * n);
+      float *w = memory.output(B * n), *gradient = memory.output(B * n);
+      const auto call = [&](perturb_context* context, const float* t, const float* g, float* a, float* b) {
+        const perturb_status status = perturb_project(context, p.oracle.get(), projection, B, t, a);
+        return status == PERTURB_OK ? perturb_identity_vjp(context, p.oracle.get(), projection, B, t, g, b) : status;
+      };
+      replay(cuda.get(), on, 0, memory, 2, theta, p.theta, [&] { return call(cuda.get(), theta, cotangent, w, gradient); },
+             [&](const std::vector<float>& input) {
+               std::vector<float> a(B * n), b(B * n);
+               require(call(cpu.get(), input.data(), p.cotangent.data(), a.data(), b.data()));
+               a.insert(a.end(), b.begin(), b.end());
+               return a;
+             });
+    }
+  }
+}
+
+// A graph of I-MLE and the update of its step: every launch starts from the step that the last one left.
+TEST(cuda_graphs, aimle_adapts_at_every_launch) {
+  const stream on;
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context(on.handle);
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  test_case c = case_list().top_k_case(20, 4);
+  c.samples = 2;
+  const prepared_case p(cpu.get(), c);
+  const perturb_noise noise = make_noise(p.c, p.factors);
+  const int64_t B = c.batch, n = c.n;
+  device_memory memory;
+  const float *theta = memory.input(p.theta.data(), B * n), *cotangent = memory.input(p.cotangent.data(), B * n);
+  float* gradient = memory.output(B * n);
+  perturb_aimle_options adapt = PERTURB_AIMLE_OPTIONS_INIT;
+  adapt.step = 0.25f;
+  adapt.target = 5;
+  perturb_aimle_state state = PERTURB_AIMLE_STATE_INIT;
+  state.alpha = 0;
+  const device_buffer device_state(sizeof state);
+  require_cuda(cudaMemcpy(device_state.as<void>(), &state, sizeof state, cudaMemcpyHostToDevice));
+  const auto call = [&](perturb_context* context, const float* t, const float* g, float* out, perturb_aimle_state* s) {
+    perturb_lpgd_options options = PERTURB_LPGD_OPTIONS_INIT;
+    options.relative = 1;
+    options.tau_scale = &s->alpha;
+    const perturb_status status = perturb_imle(context, p.oracle.get(), &noise, &options, B, t, g, out);
+    return status == PERTURB_OK ? perturb_aimle_update(context, &adapt, B, n, out, s) : status;
+  };
+  graph captured(on, [&] { return call(cuda.get(), theta, cotangent, gradient, device_state.as<perturb_aimle_state>()); });
+  EXPECT_TRUE(memory.untouched()) << "the call ran while it was captured";
+  float highest = 0;
+  for (int launch = 0; launch < 8; ++launch) {
+    captured.launch(on);
+    std::vector<float> expected(B * n);
+    require(call(cpu.get(), p.theta.data(), p.cotangent.data(), expected.data(), &state));
+    EXPECT_TRUE(same_bits(expected, memory.result(0))) << launch;
+    perturb_aimle_state got;
+    require_cuda(cudaMemcpy(&got, device_state.as<void>(), sizeof got, cudaMemcpyDeviceToHost));
+    EXPECT_EQ(std::memcmp(&state, &got, sizeof got), 0) << launch << ": " << got.alpha << " " << got.average;
+    highest = std::max(highest, got.alpha);
+    count();
+  }
+  EXPECT_GT(highest, 0.9f);
+  EXPECT_GT(state.nonzeros, 0);
+}
+
 // The one call that waits is refused, and the capture goes on.
 TEST(cuda_graphs, adaptive_is_refused) {
   const stream on;

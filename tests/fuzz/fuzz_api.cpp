@@ -239,6 +239,10 @@ perturb_status call(int operation, perturb_context* context, const problem& p, c
       return perturb_nearest_neighbors(context, p.oracle, &noise, batch, 1, extra, theta, o[0], o[1]);
     case 19:
       return perturb_nearest_neighbors_vjp(context, p.oracle, &noise, batch, 1, extra, theta, extra, o[2], o[0]);
+    case 20:
+      return perturb_project(context, p.oracle, static_cast<perturb_projection>(given & 3), batch, theta, o[0]);
+    case 21:
+      return perturb_identity_vjp(context, p.oracle, static_cast<perturb_projection>(given & 3), batch, theta, extra, o[0]);
     default:
       return perturb_noise_fill(context, &noise, batch, p.n, o[0]);
   }
@@ -339,7 +343,9 @@ void one_run(const uint8_t* data, size_t size) {
   std::memcpy(&lpgd.side, &side, sizeof side);
   lpgd.relative = in.one_in(4);
   // 11 and 12 are of sorts.
-  const int picked = in.byte() % 18;
+  const float tau_scale = epsilons[in.byte() % 8];
+  if (in.one_in(5)) lpgd.tau_scale = &tau_scale;
+  const int picked = in.byte() % 20;
   const int operation = p.sort() && in.one_in(3) ? 11 + in.byte() % 2 : picked < 11 ? picked : picked + 2;
   const int64_t batch = in.one_in(60) ? in.between(-1, 0) : in.between(1, 3);
   const int64_t rows = batch > 0 ? batch : 0, M = noise.samples > 0 ? noise.samples : 1;

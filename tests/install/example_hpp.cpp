@@ -48,6 +48,13 @@ int main() try {
   options.tau = 3;
   expect(perturb::lpgd(context, argmax, options, theta, cotangent).size() == 3, "lpgd");
   expect(std::abs(sum(perturb::imle(context, argmax, noise, options, theta, cotangent))) < 1e-5f, "imle: sums of y are constant");
+  perturb_aimle_state state = PERTURB_AIMLE_STATE_INIT;
+  options.tau_scale = &state.alpha;
+  perturb::aimle_update(context, argmax, PERTURB_AIMLE_OPTIONS_INIT, perturb::imle(context, argmax, noise, options, theta, cotangent), &state);
+  expect(state.rows == 1 && state.nonzeros == 3 && state.alpha < 1, "aimle_update: the step is larger than it needs to be");
+  const std::vector<float> w = perturb::project(context, argmax, PERTURB_PROJECTION_MEAN, theta);
+  expect(w == std::vector<float>({-1, 0, 1}), "project");
+  expect(perturb::identity_vjp(context, argmax, PERTURB_PROJECTION_MEAN, theta, cotangent) == cotangent, "identity_vjp");
   const perturb::spo_plus_result spo = perturb::spo_plus(context, argmax, theta, theta);
   expect(spo.loss[0] == 0 && sum(spo.gradient) == 0, "spo_plus of the truth");
 
