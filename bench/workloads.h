@@ -61,10 +61,12 @@ inline void make_terrain(int64_t height, int64_t width, uint64_t seed, float* co
     }
 }
 
-inline std::vector<workload> workloads() {
+// All, or only the one of a slug: to make them all takes longer than some calls.
+inline std::vector<workload> workloads(const std::string& only = "") {
   std::vector<workload> all;
   const auto add = [&](const std::string& name, const std::string& slug, test_case c, int64_t batch, int64_t samples,
                        int64_t baseline_samples, double target) {
+    if (!only.empty() && slug != only) return;
     workload w;
     w.name = name;
     w.slug = slug;
