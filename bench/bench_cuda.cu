@@ -24,12 +24,14 @@ namespace {
 
 // ---------------------------------------------------------------- what is run
 
-enum class operation { expectation, values, vjp };
-constexpr operation operations[] = {operation::expectation, operation::values, operation::vjp};
-constexpr const char* operation_names[] = {"expectation", "values", "vjp"};
+enum class operation { expectation, values, vjp, vjp_epsilon, covariance, cost, sorted_values, sorted_values_vjp, neighbors, neighbors_vjp };
+constexpr const char* operation_names[] = {"expectation", "values",        "vjp",               "vjp_epsilon", "covariance",
+                                           "cost",        "sorted_values", "sorted_values_vjp", "neighbors",   "neighbors_vjp"};
+constexpr int64_t dimensions = 64;  // of neighbors
 
 struct extent {
   int64_t batch, samples;
+  double share_of(extent whole) const { return static_cast<double>(batch * samples) / static_cast<double>(whole.batch * whole.samples); }
 };
 
 // `emulated`: few enough problems for an emulator. Blocks may take fewer samples each than at full size, so what a block does once weighs
@@ -37,7 +39,10 @@ struct extent {
 struct cuda_workload {
   std::string slug;
   test_case c;
+  std::vector<operation> operations;
   extent full, emulated, usual;
+
+  bool has_usual() const { return usual.batch > 0; }
 };
 
 std::vector<cuda_workload> cuda_workloads() {
@@ -47,7 +52,7 @@ std::vector<cuda_workload> cuda_workloads() {
     c.distribution = PERTURB_NORMAL;
     c.baseline = PERTURB_BASELINE_LEAVE_ONE_OUT;
     c.epsilon = 1;
-    all.push_back({slug, c, full, emulated, usual});
+    all.push_back({slug, c, {operation::expectation, operation::values, operation::vjp}, full, emulated, usual});
   };
   const auto rank = [&](int64_t n, extent full, extent emulated, extent usual) {
     add("rank/n:" + std::to_string(n), make.rank_case(n), full, emulated, usual);
@@ -79,6 +84,27 @@ std::vector<cuda_workload> cuda_workloads() {
   path(32, "", {70, 1000}, {2, 1000}, {70, 4});
   path(96, "", {16, 100}, {1, 16}, {1, 8});
   path(256, "", {4, 100}, {1, 4}, {1, 2});
+
+  // What has no usual way, at one size.
+  const auto alone = [&](const std::string& slug, test_case c, std::vector<operation> what, extent size) {
+    add(slug, c, size, size, {});
+    all.back().operations = std::move(what);
+  };
+  alone("vjp_epsilon/rank/n:100", make.rank_case(100), {operation::vjp_epsilon}, {16, 1000});
+  alone("covariance/rank/n:100", make.rank_case(100), {operation::covariance}, {16, 250});
+  alone("cost/rank/n:100", make.rank_case(100), {operation::cost}, {16, 250});
+  alone("sort/n:100", make.sort_case(100, 100), {operation::expectation, operation::vjp, operation::sorted_values, operation::sorted_values_vjp}, {16, 250});
+  alone("neighbors/n:1000", make.top_k_case(1000, 10), {operation::neighbors, operation::neighbors_vjp}, {16, 100});
+  // A range that epsilon does not fill: 64-bit keys.
+  for (const int64_t n : {100, 1000}) {
+    alone("exact/rank/n:" + std::to_string(n), make.rank_case(n), {operation::expectation}, {16, 64});
+    all.back().c.epsilon = 0.001f;
+  }
+  alone("latin/top_10/n:100", make.top_k_case(100, 10), {operation::expectation}, {16, 1000});
+  all.back().c.sampling = PERTURB_SAMPLING_LATIN;
+  alone("sum_of_gamma/top_10/n:100", make.top_k_case(100, 10), {operation::expectation}, {16, 1000});
+  all.back().c.distribution = PERTURB_SUM_OF_GAMMA;
+  all.back().c.gamma_k = all.back().c.gamma_terms = 10;
   return all;
 }
 
@@ -116,6 +142,7 @@ struct arrays {
   operation what;
   test::oracle_ptr oracle;
   device_array<float> theta, cotangent, y, y_error, value, value_error, gradient;
+  device_array<float> covariance, queries, points, gradient_points;  // of the operations that have them
 
   static test_case sized(const cuda_workload& w, extent size) {
     test_case c = w.c;
@@ -136,25 +163,61 @@ struct arrays {
         oracle(test::make_oracle(c)),
         theta(inputs(c)),
         cotangent(test::make_cotangent(c)),
-        y(c.batch * c.n),
-        y_error(c.batch * c.n),
+        y(c.batch * c.m()),
+        y_error(c.batch * c.m()),
         value(c.batch),
         value_error(c.batch),
-        gradient(c.batch * c.n) {}
+        gradient(c.batch * std::max(c.n, dimensions)),
+        covariance(what == operation::covariance ? c.batch * c.n * c.n : 0),
+        queries(coordinates(c.batch, 1)),
+        points(coordinates(c.n, 2)),
+        gradient_points(c.n * dimensions) {}
+
+  static std::vector<float> coordinates(int64_t count, uint64_t seed) {
+    std::vector<float> x(count * dimensions);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = test::uniform_float(seed, i, -0.2f, 0.2f);
+    return x;
+  }
 
   // What any program has to read and write.
   int64_t compulsory_bytes() const {
-    const int64_t row = what == operation::expectation ? 2 * c.n : what == operation::values ? 2 * c.n + 1 : 3 * c.n;
-    return 4 * c.batch * row;
+    const int64_t n = c.n, m = c.m(), points_bytes = 4 * n * dimensions;
+    switch (what) {
+      case operation::expectation: return 4 * c.batch * (n + m);
+      case operation::values: return 4 * c.batch * (n + m + 1);
+      case operation::vjp: return 4 * c.batch * (2 * n + m);
+      case operation::vjp_epsilon: return 4 * c.batch * (2 * n + m + 1);
+      case operation::covariance: return 4 * c.batch * (n + m * m);
+      case operation::cost: return 4 * c.batch * (2 * n + 1);
+      case operation::sorted_values: return 4 * c.batch * (n + c.k);
+      case operation::sorted_values_vjp: return 4 * c.batch * (2 * n + c.k);
+      case operation::neighbors: return 4 * c.batch * (dimensions + n) + points_bytes;
+      case operation::neighbors_vjp: return 4 * c.batch * (2 * dimensions + n) + 2 * points_bytes;
+    }
+    return 0;
   }
 };
+
+// A cost that is next to nothing: a solution's first entry.
+__global__ void first_entries(int64_t count, int64_t m, const float* y, float* cost) {
+  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) cost[i] = y[i * m];
+}
+int32_t first_entry(int64_t count, const float* y, const int64_t*, float* cost, void* stream, void* user) {
+  first_entries<<<static_cast<unsigned>((count + 255) / 256), 256, 0, static_cast<cudaStream_t>(stream)>>>(count, *static_cast<const int64_t*>(user), y, cost);
+  return cudaPeekAtLastError() == cudaSuccess ? 0 : 1;
+}
 
 // One call of the library, with a workspace of its own.
 class our_way {
  public:
   our_way(const arrays& a, cudaStream_t stream) : a_(a), context_(test::make_cuda_context(stream)), noise_(test::make_noise(a.c, {})) {
     if (!context_) throw std::runtime_error("no CUDA device");
-    const perturb_operation kind = a.what == operation::vjp ? PERTURB_OP_VJP : PERTURB_OP_EXPECTATION;
+    constexpr perturb_operation kinds[] = {PERTURB_OP_EXPECTATION, PERTURB_OP_EXPECTATION,       PERTURB_OP_VJP,
+                                           PERTURB_OP_VJP_EPSILON, PERTURB_OP_COVARIANCE,        PERTURB_OP_COST,
+                                           PERTURB_OP_SORTED_VALUES, PERTURB_OP_SORTED_VALUES_VJP, PERTURB_OP_NEAREST_NEIGHBORS,
+                                           PERTURB_OP_NEAREST_NEIGHBORS_VJP};
+    const perturb_operation kind = kinds[static_cast<int>(a.what)];
     test::require(perturb_workspace_size(context_.get(), kind, a.oracle.get(), &noise_, a.c.batch, &bytes_));
     workspace_ = std::make_unique<device_array<unsigned char>>(bytes_);
     test::require(perturb_context_set_workspace(context_.get(), workspace_->get(), bytes_));
@@ -162,11 +225,35 @@ class our_way {
   void run() const {
     perturb_context* const context = context_.get();
     const perturb_oracle* const oracle = a_.oracle.get();
-    if (a_.what == operation::vjp) {
-      test::require(perturb_vjp(context, oracle, &noise_, a_.c.batch, a_.theta.get(), a_.cotangent.get(), a_.gradient.get()));
-    } else {
-      test::require(perturb_expectation(context, oracle, &noise_, a_.c.batch, a_.theta.get(), a_.y.get(), nullptr,
-                                        a_.what == operation::values ? a_.value.get() : nullptr, nullptr));
+    const int64_t rows = a_.c.batch;
+    const float *const theta = a_.theta.get(), *const cotangent = a_.cotangent.get();
+    float *const y = a_.y.get(), *const value = a_.value.get(), *const gradient = a_.gradient.get();
+    switch (a_.what) {
+      case operation::expectation:
+      case operation::values:
+        return test::require(perturb_expectation(context, oracle, &noise_, rows, theta, y, nullptr, a_.what == operation::values ? value : nullptr, nullptr));
+      case operation::vjp:
+        return test::require(perturb_vjp(context, oracle, &noise_, rows, theta, cotangent, gradient));
+      case operation::vjp_epsilon:
+        return test::require(perturb_vjp_epsilon(context, oracle, &noise_, rows, theta, cotangent, value, gradient));
+      case operation::covariance:
+        return test::require(perturb_covariance(context, oracle, &noise_, rows, theta, a_.covariance.get()));
+      case operation::cost: {
+        perturb_cost_options options = PERTURB_COST_OPTIONS_INIT;
+        int64_t m = a_.c.m();
+        options.enqueue = first_entry;
+        options.user = &m;
+        return test::require(perturb_cost_expectation(context, oracle, &noise_, &options, rows, theta, value, nullptr, gradient));
+      }
+      case operation::sorted_values:
+        return test::require(perturb_sorted_values(context, oracle, &noise_, rows, theta, y, nullptr));
+      case operation::sorted_values_vjp:
+        return test::require(perturb_sorted_values_vjp(context, oracle, &noise_, rows, theta, cotangent, gradient));
+      case operation::neighbors:
+        return test::require(perturb_nearest_neighbors(context, oracle, &noise_, rows, dimensions, a_.queries.get(), a_.points.get(), y, nullptr));
+      case operation::neighbors_vjp:
+        return test::require(perturb_nearest_neighbors_vjp(context, oracle, &noise_, rows, dimensions, a_.queries.get(), a_.points.get(), cotangent, gradient,
+                                                           a_.gradient_points.get()));
     }
   }
   void run_with_errors() const {
@@ -411,20 +498,22 @@ constexpr const char* usage_text =
     "usage: bench_cuda [--only NAME] [--way ours|usual|both] [--json FILE] [--emulated] [--check] [--list]\n"
     "  --only NAME   one workload with one operation, as --list names them; or the beginning of names\n"
     "  --emulated    one run of each at a size for an emulator, nothing is timed\n"
-    "  --check       whether both ways agree; nothing is timed\n";
+    "  --check       whether both ways agree; nothing is timed\n"
+    "  --list        names, which part of its problems an emulated run has, and whether there is a usual way\n";
 
 int main_with(const options& o) {
   const std::vector<cuda_workload> all = cuda_workloads();
   const auto wanted = [&](const std::string& name) { return o.only.empty() || name == o.only || (name + "/").rfind(o.only + "/", 0) == 0; };
   if (o.list) {
     for (const cuda_workload& w : all)
-      for (operation what : operations) std::printf("%s/%s\n", w.slug.c_str(), operation_names[static_cast<int>(what)]);
+      for (operation what : w.operations)
+        std::printf("%s/%s %g %d\n", w.slug.c_str(), operation_names[static_cast<int>(what)], w.emulated.share_of(w.full), w.has_usual());
     return 0;
   }
   if (o.check) {
     bool fine = true;
     for (const cuda_workload& w : all) {
-      if (!wanted(w.slug)) continue;
+      if (!wanted(w.slug) || !w.has_usual()) continue;
       std::printf("%s\n", w.slug.c_str());
       fine = check(w) && fine;
     }
@@ -436,11 +525,11 @@ int main_with(const options& o) {
   std::vector<result> results;
   if (!o.emulated) print_header();
   for (const cuda_workload& w : all) {
-    for (operation what : operations) {
+    for (operation what : w.operations) {
       if (!wanted(w.slug + "/" + operation_names[static_cast<int>(what)])) continue;
       double ours = 0;
       for (const bool is_ours : {true, false}) {
-        if (o.way == (is_ours ? "usual" : "ours")) continue;
+        if (o.way == (is_ours ? "usual" : "ours") || (!is_ours && !w.has_usual())) continue;
         results.push_back(run_one(w, what, is_ours, o, stream));
         if (!o.emulated) print_row(results.back(), ours);
         if (is_ours) ours = results.back().plain.median;
