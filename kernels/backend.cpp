@@ -62,7 +62,6 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
     memory.take(p.tau, rows);
   }
   if (p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_VJP_EPSILON) {
-    memory.take(p.cotangent, rows * p.m);
     if (p.part != call_part::results) memory.take(p.weights, rows * p.samples);
   }
   if (p.operation == PERTURB_OP_JVP) {
@@ -75,10 +74,6 @@ void lay_out(problem& p, int64_t rows, carver& memory) {
     memory.take(p.z, rows * p.z_samples * p.n);
     if (wants_scores(p)) p.z_score = p.z;
     if (noise_buffers(p) == 2) memory.take(p.z_score, rows * p.z_samples * p.n);
-  }
-  if ((p.oracle == oracle_kind::rank || p.oracle == oracle_kind::sort) && p.n <= rank_packed_limit) {
-    memory.take(p.key_offset, solved * p.n);
-    memory.take(p.key_factor, p.epsilon_per_item ? solved * p.n : solved);
   }
 }
 
@@ -200,7 +195,6 @@ class runner {
       if (p.operand) p.operand += row * operand_width(p);
       p.state += row;
       p.words += row * p.words_per_row;
-      if (p.cotangent) p.cotangent += row * p.m;
       if (p.weights) p.weights += row * p.samples;
       if (p.chains) p.chains += row * p.samples;
       if (p.operation == PERTURB_OP_SOLVE && p.output[1]) p.output[1] += row;
@@ -278,8 +272,6 @@ cudaError_t resolve_slice(const runner& run, const problem& p) {
     second.theta += p.rows * p.n;
     second.state += p.rows;
     second.words += p.rows * p.words_per_row;
-    if (second.key_offset) second.key_offset += p.rows * p.n;
-    if (second.key_factor) second.key_factor += p.epsilon_per_item ? p.rows * p.n : p.rows;
     PERTURB_CUDA_TRY(prepare(run, first));
     PERTURB_CUDA_TRY(prepare(run, second));
     PERTURB_CUDA_TRY(for_runs(run, first, p.samples, [&](const problem& part) {
@@ -374,12 +366,10 @@ cudaError_t sort_slice(const runner& run, problem p, int32_t* ranks, int64_t y_s
       PERTURB_CUDA_TRY(p.operation == PERTURB_OP_JVP ? all(launch_sort_scaled) : all(launch_sort_products));
       break;
     case PERTURB_OP_SORTED_VALUES:
-      PERTURB_CUDA_TRY(run.pass(launch_sort_prepare, p));
       if (p.output[1]) PERTURB_CUDA_TRY(silent(launch_sorted_values));
       PERTURB_CUDA_TRY(all(launch_sorted_values));
       break;
     default:
-      PERTURB_CUDA_TRY(run.pass(launch_sort_prepare, p));
       PERTURB_CUDA_TRY(all(launch_sorted_gradient));
       break;
   }

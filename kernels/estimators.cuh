@@ -182,19 +182,20 @@ struct inner_estimator {
   const problem& p;
   int64_t row;
   row_sums to;
-  const int64_t* cotangent;
-  int64_t* staged;
+  const float* cotangent;
+  int64_t* staged;  // the same in fixed point
   int64_t centre;
   double to_weight;
   split_sum moved_sum;
 
   __device__ __forceinline__ inner_estimator(const problem& problem_, int64_t row_, unsigned char* shared)
-      : p(problem_), row(row_), to(problem_, row_), cotangent(problem_.cotangent + row_ * problem_.m), staged((int64_t*)shared), centre(problem_.state[row_].centre),
+      : p(problem_), row(row_), to(problem_, row_), cotangent(problem_.operand + row_ * problem_.m), staged((int64_t*)shared), centre(problem_.state[row_].centre),
         to_weight(vjp_weight_scale(problem_.state[row_].vjp)) {}
   __device__ __forceinline__ void begin() {
     if constexpr (is_dense<Oracle>) {
       if (!p.shared_cotangent) return;
-      for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x) staged[i] = cotangent[i];
+      const double scale = cotangent_scale();
+      for (int64_t i = threadIdx.x; i < p.m; i += blockDim.x) staged[i] = to_fixed(cotangent[i], scale);
     }
   }
 
@@ -203,7 +204,8 @@ struct inner_estimator {
     if (is_dense<Oracle> && p.shared_cotangent) {
       oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * staged[item]; });
     } else {
-      oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * cotangent[item]; });
+      const double scale = cotangent_scale();
+      oracle.template for_each<detail::none>([&](int64_t item, int64_t coefficient, float, float) { r += coefficient * to_fixed(cotangent[item], scale); });
     }
     r = Oracle::lanes::sum(r);
     if (!present || !Oracle::lanes::leader()) return;
@@ -218,6 +220,9 @@ struct inner_estimator {
   __device__ __forceinline__ void flush() {
     if (!p.silent) to.flush(0, moved_sum);
   }
+
+ private:
+  __device__ __forceinline__ double cotangent_scale() const { return power_of_two(p.state[row].vjp.cotangent_exponent); }
 };
 
 // y_m times a scalar of every sample that another pass has made: the sums of a JVP.

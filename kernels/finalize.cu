@@ -21,7 +21,7 @@ __device__ void finalize_entry(const problem& p, int64_t row, int64_t i) {
   const bool bad = state.bad;
   const auto amplitude = [&](int64_t item) {
     if (p.oracle == oracle_kind::grid_path && !p.grid.passable[item]) return 0.0;
-    return derivative_amplitude(p.multiplicative, noise_source<false>::amplitude(p, row_counter(p, row), item), p.theta[row * p.n + item]);
+    return derivative_amplitude(p.multiplicative, noise_source<false>::amplitude(p, row_counter(p, row), item), p.multiplicative ? p.theta[row * p.n + item] : 0.0f);
   };
   switch (p.operation) {
     case PERTURB_OP_SOLVE:

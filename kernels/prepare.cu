@@ -48,19 +48,22 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       epsilon_max = reduce::max(epsilon_max);
       factor_max = reduce::max(factor_max);
     }
-    state.bounds = make_row_bounds<device_isa>(p.noise, p.multiplicative, epsilon_max, low, high, grid ? p.grid.cost_floor : 0.0);
+    const row_bounds bounds = make_row_bounds<device_isa>(p.noise, p.multiplicative, epsilon_max, low, high, grid ? p.grid.cost_floor : 0.0);
     // Where the oracle has tables: the row of the problem, whichever of its two inputs this is.
     const uint32_t entry = row_counter(p, row < p.call_rows ? row : row - p.call_rows);
     const grid_ends ends = p.grid.rows ? p.grid.rows[entry] : p.grid.ends;
-    state.k = p.row_k ? p.row_k[entry] : (int32_t)p.k;
-    state.source = ends.source;
-    state.target = ends.target;
-    const double weight = state.weight = oracle_weight(p.oracle, p.n, state.k, ends.reached, p.grid.diagonal_factor);
-    state.value = make_value_scales(weight, state.bounds);
-    if (p.oracle == oracle_kind::rank || p.oracle == oracle_kind::sort)
-      state.rank = make_rank_scales(state.bounds, p.noise, p.multiplicative, p.n, p.descending ? -1.0f : 1.0f, false);
-    if (grid)
-      state.grid_scale = grid_row_scale(state.bounds, p.noise, p.multiplicative, p.grid.cost_floor, p.grid.diagonal_factor, ends.hops);
+    const int32_t k = p.row_k ? p.row_k[entry] : (int32_t)p.k;
+    const double weight = oracle_weight(p.oracle, p.n, k, ends.reached, p.grid.diagonal_factor);
+    if (p.oracle == oracle_kind::rank || p.oracle == oracle_kind::sort) {
+      const rank_scales scales = make_rank_scales(bounds, p.noise, p.multiplicative, p.n, p.descending ? -1.0f : 1.0f, false);
+      state.rank = scales.map;
+      state.packed = scales.packed;
+    } else if (grid) {
+      const float scale = grid_row_scale(bounds, p.noise, p.multiplicative, p.grid.cost_floor, p.grid.diagonal_factor, ends.hops);
+      state.grid = {ends.source, ends.target, scale};
+    } else {
+      state.k = k;
+    }
 
     // The operand.
     if (p.operation == PERTURB_OP_VJP || p.operation == PERTURB_OP_VJP_EPSILON) {
@@ -85,9 +88,7 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       }
       absolute = reduce::sum(absolute);
       spread = reduce::sum(spread);
-      state.vjp = make_vjp_scales(p.oracle, p.n, state.k, g_low, g_high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest), bits);
-      const double scale = power_of_two(state.vjp.cotangent_exponent);
-      for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads) p.cotangent[row * p.m + i] = counts(i) ? to_fixed(g[i], scale) : 0;
+      state.vjp = make_vjp_scales(p.oracle, p.n, k, g_low, g_high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest), bits);
     } else if (p.operation == PERTURB_OP_JVP) {
       const float* u = p.operand + row * p.n;
       double largest = 0.0;
@@ -122,16 +123,21 @@ __global__ void __launch_bounds__(prepare_threads, 5) prepare(const __grid_const
       for (int64_t i = threadIdx.x; i < p.m; i += prepare_threads)
         if (counts(i)) terms += magnitude_term(t[i], unit);
       const double total = magnitude_sum(reduce::sum(terms), largest);
-      state.fenchel_young = make_fenchel_young_scales<device_isa>(weight, state.bounds, p.noise, p.multiplicative, integers, total, factor_max);
-    }
-
-    if (state.rank.packed) {
-      const float sign = p.descending ? -1.0f : 1.0f;
-      for (int64_t i = threadIdx.x; i < p.n; i += prepare_threads) {
-        p.key_offset[row * p.n + i] = rank_key_offset(state.rank, sign, theta[i]);
-        if (p.epsilon_per_item) p.key_factor[row * p.n + i] = rank_key_factor(state.rank, sign, amplitude(i));
+      state.fenchel_young = make_fenchel_young_scales<device_isa>(weight, bounds, p.noise, p.multiplicative, integers, total, factor_max);
+    } else if (p.operation == PERTURB_OP_SORTED_VALUES_VJP) {
+      const float* g = p.operand + row * p.k;
+      double largest = 0.0;
+      for (int64_t i = threadIdx.x; i < p.k; i += prepare_threads) {
+        bad = bad || !isfinite(g[i]);
+        largest = larger(largest, magnitude(g[i]));
       }
-      if (threadIdx.x == 0 && !p.epsilon_per_item) p.key_factor[row] = rank_key_factor(state.rank, sign, amplitude(0));
+      state.sorted = make_sorted_vjp_scales<device_isa>(bounds, p.noise, p.multiplicative, reduce::max(largest));
+    } else if (p.operation == PERTURB_OP_SORTED_VALUES) {
+      state.sorted = make_sorted_scales(bounds);
+    } else if (p.operation == PERTURB_OP_SPO_PLUS) {
+      state.spo_exponent = spo_exponent(weight, bounds);
+    } else {
+      state.value = make_value_scales(weight, bounds);
     }
     state.bad = __syncthreads_or(bad) ? row_not_finite : row_good;
     if (threadIdx.x == 0) p.state[row] = state;

@@ -11,22 +11,32 @@
 
 namespace perturb::cuda {
 
-// What the prepare kernel finds out about a row.
-struct row_state {
-  int32_t bad;  // not finite somewhere: its outputs are NaN, and no other kernel looks at it
-  int32_t k;               // top-k
-  int32_t source, target;  // grid paths without sets
-  float grid_scale;
-  double weight;   // the largest sum of |y|
-  int64_t centre;  // of values or <g, y>: the unperturbed solution's
-  row_bounds bounds;
-  value_scales value;
-  vjp_scales vjp;
-  jvp_scales jvp;
-  fenchel_young_scales fenchel_young;
-  rank_scales rank;
-  sorted_scales sorted;
+// Grid paths: source and target without sets.
+struct grid_row {
+  int32_t source, target;
+  float scale;
 };
+
+// What the prepare kernel finds out about a row: a sector of 32 bytes that every kernel reads, and one for some estimators.
+struct alignas(32) row_state {
+  int32_t bad;  // not finite somewhere: its outputs are NaN, and no other kernel looks at it
+  bool packed;  // ranks
+  union {       // by oracle
+    int32_t k;  // top-k
+    grid_row grid;
+    rank_map rank;  // and sorts
+  };
+  int64_t centre;  // of values or <g, y>: the unperturbed solution's
+  union {          // by operation
+    value_scales value;
+    vjp_scales vjp;
+    jvp_scales jvp;
+    fenchel_young_scales fenchel_young;
+    sorted_scales sorted;
+    int spo_exponent;
+  };
+};
+static_assert(sizeof(row_state) == 64);
 
 // A grid_path oracle, on the device.
 struct device_grid {
@@ -88,7 +98,6 @@ struct problem {
   row_state* state;          // [rows]
   int64_t* words;            // [rows, words_per_row]: the estimator's sums per item, then sum_words
   int64_t words_per_row;
-  int64_t* cotangent;        // [rows, m] VJP: fixed point
   float* weights;            // [rows, samples] VJP
   float* direction;          // [rows, n] JVP
   int64_t* chains;           // [rows, samples] JVP
@@ -96,8 +105,6 @@ struct problem {
   int64_t* sorted_centre;    // [rows, k] sorted values: the unperturbed ones, fixed point
   float* shifted;            // [2 rows, n] LPGD and its family: the inputs of the two solves
   float* tau;                // [rows] the same
-  float* key_offset;         // [rows, n] ranks with packed keys
-  float* key_factor;         // the same, or [rows] without epsilon_per_item
   unsigned char* scratch;    // of the blocks of an oracle that keeps distances or keys in global memory
   int64_t scratch_per_block;
 

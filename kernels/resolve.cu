@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(resolve_threads) difference(const __grid_const
     const int64_t* first = p.words + row * p.words_per_row;
     const int64_t* second = p.words + (p.rows + row) * p.words_per_row;
     const bool bad = p.state[row].bad || p.state[p.rows + row].bad;
-    const int exponent = loss && !bad ? spo_exponent(p.state[row].weight, p.state[row].bounds) : 0;
+    const int exponent = loss && !bad ? p.state[row].spo_exponent : 0;
     const double scale = power_of_two(exponent);
     int64_t total = 0;
     for (int64_t i = threadIdx.x; i < p.n; i += resolve_threads) {

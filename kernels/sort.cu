@@ -2,7 +2,6 @@
 // positions, at [position, item]; the other n k - k entries are never looked at.
 #include "kernels/sort.h"
 
-#include "kernels/block.cuh"
 #include "kernels/estimators.cuh"
 #include "kernels/launch.h"
 #include "kernels/score_tile.cuh"
@@ -11,7 +10,6 @@ namespace perturb::cuda {
 namespace {
 
 constexpr int sort_threads = 128;
-using reduce = block_reduce<sort_threads>;
 
 __device__ __forceinline__ int64_t position_of(const problem& p, int64_t row, int64_t sample, int64_t item) {
   return p.y_integers[(row * p.y_samples + sample - p.first_of_run) * p.n + item];
@@ -71,7 +69,8 @@ __global__ void __launch_bounds__(sort_threads) sort_inner(const __grid_constant
   for (int64_t task = blockIdx.x; task < p.rows * chunks; task += gridDim.x) {
     const int64_t row = task / chunks, first = p.first_of_run + task % chunks * chunk;
     if (p.state[row].bad) continue;
-    const int64_t* cotangent = p.cotangent + row * p.m;
+    const float* cotangent = p.operand + row * p.m;
+    const double scale = power_of_two(p.state[row].vjp.cotangent_exponent);
     const int64_t centre = p.silent ? 0 : p.state[row].centre;
     const double to_weight = vjp_weight_scale(p.state[row].vjp);
     split_sum moved;
@@ -79,7 +78,7 @@ __global__ void __launch_bounds__(sort_threads) sort_inner(const __grid_constant
       int64_t r = 0;
       for (int64_t item = warp::rank(); item < p.n; item += 32) {
         const int64_t position = position_of(p, row, s, item);
-        if (position < p.k) r += cotangent[position * p.n + item];
+        if (position < p.k) r += to_fixed(cotangent[position * p.n + item], scale);
       }
       r = warp::sum(r);
       if (!warp::leader()) continue;
@@ -142,26 +141,6 @@ __global__ void __launch_bounds__(sort_threads, 6) sort_products(const __grid_co
 }
 
 // ---------------------------------------------------------------- sorted values
-
-// A block per row.
-__global__ void __launch_bounds__(sort_threads) sort_prepare(const __grid_constant__ problem p) {
-  const bool gradient = p.operation == PERTURB_OP_SORTED_VALUES_VJP;
-  for (int64_t row = blockIdx.x; row < p.rows; row += gridDim.x) {
-    double largest = 0.0;
-    bool bad = false;
-    for (int64_t j = threadIdx.x; gradient && j < p.k; j += sort_threads) {
-      const float g = p.operand[row * p.k + j];
-      bad = bad || !isfinite(g);
-      largest = larger(largest, magnitude(g));
-    }
-    largest = reduce::max(largest);
-    bad = __syncthreads_or(bad);
-    if (threadIdx.x > 0) continue;
-    row_state& state = p.state[row];
-    state.sorted = gradient ? make_sorted_vjp_scales<device_isa>(state.bounds, p.noise, p.multiplicative, largest) : make_sorted_scales(state.bounds);
-    if (bad) state.bad = 1;
-  }
-}
 
 __device__ __forceinline__ void add_halves(int64_t x, int64_t* high, int64_t* low) {
   atomic_add(high, x >> sorted_half_bits);
@@ -258,10 +237,6 @@ cudaError_t launch_sorted_gradient(const problem& p, int multiprocessors, cudaSt
 cudaError_t launch_sort_products(const problem& p, int multiprocessors, cudaStream_t stream) {
   const int64_t across = (p.n + tile_side - 1) / tile_side;
   return launch((const void*)sort_products, p, blocks_for(p.rows * across * across, 16, multiprocessors), sort_threads, 0, stream);
-}
-
-cudaError_t launch_sort_prepare(const problem& p, int multiprocessors, cudaStream_t stream) {
-  return launch((const void*)sort_prepare, p, blocks_for(p.rows, 16, multiprocessors), sort_threads, 0, stream);
 }
 
 }  // namespace perturb::cuda

@@ -18,9 +18,7 @@ cudaError_t launch_sort_inner(const problem& p, int multiprocessors, cudaStream_
 cudaError_t launch_sort_scaled(const problem& p, int multiprocessors, cudaStream_t stream);
 // Jacobian: adds y S, y and S.
 cudaError_t launch_sort_products(const problem& p, int multiprocessors, cudaStream_t stream);
-// Sorted values: scales and checks of every row, after launch_prepare.
-cudaError_t launch_sort_prepare(const problem& p, int multiprocessors, cudaStream_t stream);
-// Adds the samples' scores at their positions; silent: the unperturbed ones to sorted_centre.
+// Sorted values: adds the samples' scores at their positions; silent: the unperturbed ones to sorted_centre.
 cudaError_t launch_sorted_values(const problem& p, int multiprocessors, cudaStream_t stream);
 // Adds the cotangents at the items' positions.
 cudaError_t launch_sorted_gradient(const problem& p, int multiprocessors, cudaStream_t stream);

@@ -25,7 +25,7 @@ class grid_path_columns_oracle {
   static size_t scratch_bytes(const problem&) { return 0; }
 
   __device__ __forceinline__ grid_path_columns_oracle(const problem& problem_, int64_t row, unsigned char* shared)
-      : p(problem_), theta_(problem_.theta + row * problem_.n), shared_((float*)shared), row_(row_counter(problem_, row)), scale_(problem_.state[row].grid_scale) {}
+      : p(problem_), theta_(problem_.theta + row * problem_.n), shared_((float*)shared), row_(row_counter(problem_, row)), scale_(problem_.state[row].grid.scale) {}
 
   __device__ __forceinline__ void begin_row() {
     const device_grid& g = p.grid;
@@ -62,7 +62,7 @@ class grid_path_columns_oracle {
         of_column[4 * Lanes] = of_column[5 * Lanes] = 0;
       }
     }
-    const row_state& ends = p.state[row_ - p.first_row];
+    const grid_row& ends = p.state[row_ - p.first_row].grid;
     if (threadIdx.x == 0) {
       const uint32_t of_one = (uint32_t)quads(n), width = (uint32_t)g.width;
       // Exact: fewer than 2^10 quads at once, and 2^11 cells.

@@ -30,7 +30,7 @@ class grid_path_tiles_oracle {
   static size_t scratch_bytes(const problem& p) { return Shared ? 0 : bytes(p); }
 
   __device__ __forceinline__ grid_path_tiles_oracle(const problem& problem_, int64_t row, unsigned char* shared)
-      : p(problem_), theta_(problem_.theta + row * problem_.n), row_(row_counter(problem_, row)), scale_(problem_.state[row].grid_scale) {
+      : p(problem_), theta_(problem_.theta + row * problem_.n), row_(row_counter(problem_, row)), scale_(problem_.state[row].grid.scale) {
     slanted_ = (int32_t*)shared + threadIdx.x / 32 * slanted_words + threadIdx.x % 32;
     distance_ = Shared ? (int32_t*)shared + warps * slanted_words : (int32_t*)(p.scratch + blockIdx.x * p.scratch_per_block);
     costs_ = (float*)(distance_ + (int32_t)p.n);
@@ -128,7 +128,7 @@ class grid_path_tiles_oracle {
   static __host__ __device__ __forceinline__ int32_t tiles(const device_grid& g) { return tiles_across(g) * tiles_down(g); }
   static size_t bytes(const problem& p) { return ((size_t)p.n * 2 + (size_t)tiles(p.grid) * (Shared ? 3 : 5) + 63) / 64 * 64 * sizeof(int32_t); }
 
-  __device__ __forceinline__ const row_state& ends() const { return p.state[row_ - p.first_row]; }
+  __device__ __forceinline__ const grid_row& ends() const { return p.state[row_ - p.first_row].grid; }
   // The distance of a cell if it is a source.
   __device__ __forceinline__ int32_t start_of(int32_t cell) const { return p.grid.count_source ? step_quanta(costs_[cell], scale_) : 0; }
 

@@ -34,7 +34,7 @@ class rank_network_oracle {
   using source = noise_source<Plain>;
   using neighbours_sort = lane_neighbours<Lanes, Regs, Key>;
 
-  static __device__ __forceinline__ bool takes(const problem& p, int64_t row) { return p.state[row].rank.packed == packed; }
+  static __device__ __forceinline__ bool takes(const problem& p, int64_t row) { return p.state[row].packed == packed; }
   static size_t shared_bytes(const problem& p) {
     const size_t table = (size_t)(p.n + 4 * Lanes - 1) / (4 * Lanes) * (4 * Lanes) * sizeof(float);
     return (packed && p.epsilon_per_item ? 2 : 1) * table + (p.with_scores ? 2 : 1) * threads * Regs * sizeof(uint32_t);
@@ -46,12 +46,12 @@ class rank_network_oracle {
 
   // What a key is made of besides noise, by item, for all samples of the block: theta, or of packed keys an offset and perhaps a factor.
   __device__ __forceinline__ void begin_row() {
-    const float* const from = (packed ? p.key_offset : p.theta) + row_ * p.n;
+    const rank_map map = p.state[row_].rank;
     float* const to = (float*)table();
 #pragma unroll 1
     for (int i = threadIdx.x; i < 4 * Lanes * rounds(); i += threads) {
-      to[i] = i < count() ? from[i] : 1.0f;
-      if (factor_per_item()) to[4 * Lanes * rounds() + i] = i < count() ? p.key_factor[row_ * p.n + i] : 0.0f;
+      to[i] = i >= count() ? 1.0f : packed ? rank_key_offset(map, sign(), theta(i)) : theta(i);
+      if (factor_per_item()) to[4 * Lanes * rounds() + i] = i < count() ? key_factor(i) : 0.0f;
     }
   }
 
@@ -63,7 +63,7 @@ class rank_network_oracle {
     __syncwarp();  // for_each() has read positions where scores go now
     make_words();
     if constexpr (coarse_first) {
-      if (p.state[row_].rank.affine && sort_coarse()) return;
+      if (p.state[row_].rank.scale != 0.0 && sort_coarse()) return;
     }
     load(keys_, [](uint32_t word, int i) { return key(word, i); }, std::make_index_sequence<Regs / 4>{});
     lane_sort<Lanes, Regs, Key>::sort(keys_);
@@ -123,6 +123,10 @@ class rank_network_oracle {
   __device__ __forceinline__ int rounds() const { return (quads() + Lanes - 1) / Lanes; }  // of a quad in every lane
   __device__ __forceinline__ float theta(int item) const { return p.theta[row_ * p.n + item]; }
   __device__ __forceinline__ bool factor_per_item() const { return packed && !Plain && p.epsilon_per_item; }
+  __device__ __forceinline__ float sign() const { return p.descending ? -1.0f : 1.0f; }
+  __device__ __forceinline__ float key_factor(int64_t item) const {
+    return rank_key_factor(p.state[row_].rank, sign(), source::amplitude(p, row_counter(p, row_), item));
+  }
 
   // Shared memory: tables by item, of the block; for each warp 32 Regs words, [t][thread] as four words; and as many of noise, where an
   // estimator asks for it or for scores.
@@ -139,7 +143,7 @@ class rank_network_oracle {
   // The keys of this lane's quads, or their halves that are not the item.
   __device__ __forceinline__ void make_words() const {
     const uint32_t row = row_counter(p, row_);
-    const float factor_of_row = packed && !factor_per_item() ? p.key_factor[row_] : 0.0f;
+    const float factor_of_row = packed && !factor_per_item() ? key_factor(0) : 0.0f;
     const int end = Lanes * rounds();
     uint4* to = &mine(0);
 #pragma unroll 1
@@ -216,9 +220,9 @@ class rank_network_oracle {
   // A monotone rounding of the score of a word to the high bits of a key (rank_keys::coarse_key of the CPU).
   __device__ __forceinline__ uint32_t coarse_key(uint32_t word, int item) const {
     if (item >= count()) return 0xffffffffu;
-    const rank_scales& scales = p.state[row_].rank;
+    const rank_map& map = p.state[row_].rank;
     const float score = lane::floats(word ^ (word >> 31 ? 0x80000000u : 0xffffffffu));  // with the sign of the order
-    const float y = lane::fma(score, p.descending ? -scales.score_scale : scales.score_scale, scales.score_offset);
+    const float y = lane::fma(score, rank_score_scale(map, 1.0f), rank_score_offset(map));
     const uint32_t bits = lane::shift_left<9>(lane::bits(lane::min(lane::max(y, 1.0f), 0x1.fffffep0f)));
     return (bits & ~(uint32_t)(capacity - 1)) | (uint32_t)item;
   }

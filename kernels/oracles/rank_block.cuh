@@ -21,7 +21,7 @@ class rank_block_oracle {
   using lanes = group<threads>;
   using source = noise_source<Plain>;
 
-  static __device__ __forceinline__ bool takes(const problem& p, int64_t row) { return !p.state[row].rank.packed; }
+  static __device__ __forceinline__ bool takes(const problem& p, int64_t row) { return !p.state[row].packed; }
   static size_t shared_bytes(const problem& p) {
     return (size_t)(p.n + threads - 1) / threads * threads * (sizeof(uint32_t) + 2 * sizeof(uint16_t)) + 2 * warps * digits * sizeof(uint32_t);
   }

@@ -51,36 +51,38 @@ PERTURB_INLINE row_bounds make_row_bounds(distribution noise, bool multiplicativ
 }
 
 // How a row's scores become integer keys whose order is the rank order (docs/noise.md, "Ranks").
+struct rank_map {
+  double start, scale;  // y = (sign theta - start) scale + rank_shift, monotone, into [1, 2); scale 0: there is none
+};
 struct rank_scales {
-  bool affine;                       // a monotone map into [1, 2) exists
-  bool packed;                       // and is the score: the 23 mantissa bits of the mapped one
-  double start, scale, shift;        // y = (sign theta - start) scale + shift
-  float score_scale, score_offset;   // the same of a perturbed score
+  rank_map map;
+  bool packed;  // y is the score: its 23 mantissa bits
 };
 
 constexpr int64_t rank_packed_limit = 512;
+constexpr double rank_shift = 1.0 + 0x1p-20;
 
 // exact_only: never packed.
 static PERTURB_INLINE rank_scales make_rank_scales(const row_bounds& row, distribution noise, bool multiplicative, int64_t n, float sign, bool exact_only) {
   const double low = row.theta_low + row.epsilon_max * noise_low(noise), high = row.theta_high + row.epsilon_max * noise_high(noise);
   const double range = high - low;
   rank_scales r = {};
-  r.start = sign > 0 ? low : -high;
+  r.map.start = sign > 0 ? low : -high;
   // A range that epsilon does not fill leaves its quanta too coarse (masked items at -1e9, say); scores larger than the
   // range have a float rounding coarser than a quantum.
-  r.affine = !multiplicative && row.epsilon_max > 0.0 && range <= 1024.0 * row.epsilon_max;
-  r.packed = r.affine && !exact_only && n <= rank_packed_limit && row.score_bound <= range;
-  if (!r.affine) return r;
-  r.scale = (1.0 - 0x1p-18) / range;
-  r.shift = 1.0 + 0x1p-20;
-  r.score_scale = (float)(sign * r.scale);
-  r.score_offset = (float)(r.shift - r.start * r.scale);
+  if (multiplicative || !(row.epsilon_max > 0.0) || !(range <= 1024.0 * row.epsilon_max)) return r;
+  r.map.scale = (1.0 - 0x1p-18) / range;
+  r.packed = !exact_only && n <= rank_packed_limit && row.score_bound <= range;
   return r;
 }
 
+// The map of a perturbed score: fma(score, scale, offset).
+static PERTURB_INLINE float rank_score_scale(const rank_map& r, float sign) { return (float)(sign * r.scale); }
+static PERTURB_INLINE float rank_score_offset(const rank_map& r) { return (float)(rank_shift - r.start * r.scale); }
+
 // Of one item: the packed score is fma(factor, z, offset).
-static PERTURB_INLINE float rank_key_offset(const rank_scales& r, float sign, float theta) { return (float)((sign * (double)theta - r.start) * r.scale + r.shift); }
-static PERTURB_INLINE float rank_key_factor(const rank_scales& r, float sign, float amplitude) { return (float)(sign * (double)amplitude * r.scale); }
+static PERTURB_INLINE float rank_key_offset(const rank_map& r, float sign, float theta) { return (float)((sign * (double)theta - r.start) * r.scale + rank_shift); }
+static PERTURB_INLINE float rank_key_factor(const rank_map& r, float sign, float amplitude) { return (float)(sign * (double)amplitude * r.scale); }
 
 // The fixed-point scale of a grid's row.
 static PERTURB_INLINE float grid_row_scale(const row_bounds& row, distribution noise, bool multiplicative, float floor, float diagonal_factor, int64_t hops) {

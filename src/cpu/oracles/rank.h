@@ -33,10 +33,12 @@ class rank_keys {
 
   PERTURB_INLINE void begin_row() {
     scales_ = make_rank_scales(row_.bounds, c_.noise, c_.multiplicative, c_.n(), sign_, exact_only_);
+    score_scale_ = rank_score_scale(scales_.map, sign_);
+    score_offset_ = rank_score_offset(scales_.map);
     if (!scales_.packed) return;
     for (int64_t i = 0; i < c_.n(); ++i) {
-      offset_[i] = rank_key_offset(scales_, sign_, row_.theta[i]);
-      factor_[i] = rank_key_factor(scales_, sign_, row_.amplitude(i));
+      offset_[i] = rank_key_offset(scales_.map, sign_, row_.theta[i]);
+      factor_[i] = rank_key_factor(scales_.map, sign_, row_.amplitude(i));
     }
   }
 
@@ -55,8 +57,8 @@ class rank_keys {
   // A monotone rounding of an exact score to the high bits of 32, as fine as a network key allows.
   template <class V>
   PERTURB_INLINE typename V::u32 coarse_key(typename V::f32 score) const {
-    if (!scales_.affine) return exact_key<V>(score);
-    const typename V::f32 y = V::fma(score, V::set1(scales_.score_scale), V::set1(scales_.score_offset));
+    if (scales_.map.scale == 0.0) return exact_key<V>(score);
+    const typename V::f32 y = V::fma(score, V::set1(score_scale_), V::set1(score_offset_));
     return V::template shift_left<9>(V::bits(V::min(V::max(y, V::set1(1.0f)), V::set1(0x1.fffffep0f))));
   }
 
@@ -68,6 +70,7 @@ class rank_keys {
   bool exact_only_;
   float sign_;
   rank_scales scales_ = {};
+  float score_scale_ = 0.0f, score_offset_ = 0.0f;
 };
 
 template <class V>
