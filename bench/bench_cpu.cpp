@@ -1,11 +1,12 @@
 // Absolute times on Google Benchmark: every workload x {expectation, with value and standard errors, vjp, Fenchel-Young} x {1, 2} threads,
-// the baselines, and noise of each distribution. One iteration is one call of batch x samples problems. For ratios that can be
+// the baselines, noise of each distribution, and the calls of calls.h. One iteration is one call of batch x samples problems. For ratios that can be
 // trusted on a shared machine use bench_ratios.
 #include <benchmark/benchmark.h>
 
 #include <iostream>
 
 #include "baselines.h"
+#include "calls.h"
 #include "machine.h"
 
 namespace perturb::bench {
@@ -95,12 +96,26 @@ void run_naive_noise(benchmark::State& state) {
   set_counters(state, 20, noise_items);
 }
 
+void run_call(benchmark::State& state, const timed_call& call) {
+  for (auto _ : state) {
+    if (call.run() != PERTURB_OK) {
+      state.SkipWithError(perturb_last_error());
+      break;
+    }
+    benchmark::ClobberMemory();
+  }
+  set_counters(state, call.problems, call.n);
+}
+
+using host_calls = call_list<test::host_memory>;
+constexpr int64_t call_samples = 1000;
+
 template <class F>
 void add(const std::string& name, F&& function) {
   benchmark::RegisterBenchmark(name.c_str(), function)->UseRealTime()->MeasureProcessCPUTime()->Unit(benchmark::kMillisecond);
 }
 
-void add_all(const std::vector<workload>& all) {
+void add_all(const std::vector<workload>& all, const std::vector<std::pair<int, const host_calls*>>& calls) {
   for (const workload& w : all) {
     add(w.slug + "/baseline", [&w](benchmark::State& state) { run_naive(state, w); });
     for (operation what : {operation::expectation, operation::expectation_errors, operation::vjp, operation::fenchel_young}) {
@@ -114,6 +129,10 @@ void add_all(const std::vector<workload>& all) {
     for (int threads : {1, 2})
       add(std::string("noise/") + test::distribution_name(d) + "/threads:" + std::to_string(threads),
           [d, threads](benchmark::State& state) { run_noise(state, d, threads); });
+  for (size_t i = 0; i < calls[0].second->all.size(); ++i)
+    for (const auto& [threads, list] : calls)
+      add("calls/" + list->all[i].name + "/threads:" + std::to_string(threads),
+          [&call = list->all[i]](benchmark::State& state) { run_call(state, call); });
 }
 
 }  // namespace
@@ -133,7 +152,9 @@ int main(int argc, char** argv) try {
     if (const std::string text = disagreement(w); !text.empty())
       throw std::runtime_error("library and baseline disagree, nothing was timed. " + text);
   for (const auto& [key, value] : machine()) benchmark::AddCustomContext(key, value);
-  add_all(all);
+  const perturb::test::context_ptr one = perturb::test::make_context(1), two = perturb::test::make_context(2);
+  const host_calls on_one(one.get(), one.get(), solve_knapsacks, squared_places, call_samples), on_two(one.get(), two.get(), solve_knapsacks, squared_places, call_samples);
+  add_all(all, {{1, &on_one}, {2, &on_two}});
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

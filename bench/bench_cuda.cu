@@ -1,5 +1,6 @@
 // Times the CUDA backend against the usual way (cuda_usual_way.cuh), workload by workload and operation by operation; or, with
-// --emulated, runs each once at a size that an emulator can count (bench/cuda_costs.py does so).
+// --emulated, runs each once at a size that an emulator can count (bench/cuda_costs.py does so). With --calls: the calls of calls.h instead, which have no
+// usual way to be compared with.
 //
 // Only the C API and the CUDA runtime are used. Times are of the stream, by events: inputs and outputs stay on the device, and memory is
 // allocated before.
@@ -16,6 +17,7 @@
 #include <memory>
 #include <sstream>
 
+#include "calls.h"
 #include "cuda_usual_way.cuh"
 #include "workloads.h"
 
@@ -416,10 +418,40 @@ timing measure_graph(cudaStream_t stream, const std::function<void()>& run) {
   return t;
 }
 
+// ---------------------------------------------------------------- calls.h on the device
+
+__global__ void knapsack_kernel(int64_t count, const float* theta, float* y) {
+  const int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (k < count) knapsack(theta + k * knapsack_items, y + k * knapsack_items);
+}
+__global__ void place_kernel(int64_t count, const float* y, const int64_t* row, float* cost) {
+  const int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (k < count) cost[k] = squared_place(y + k * cost_items, row[k]);
+}
+unsigned blocks_of(int64_t count) { return static_cast<unsigned>((count + 127) / 128); }
+int32_t enqueue_knapsacks(int64_t count, const float* theta, float* y, void* stream, void*) {
+  knapsack_kernel<<<blocks_of(count), 128, 0, static_cast<cudaStream_t>(stream)>>>(count, theta, y);
+  return static_cast<int32_t>(cudaGetLastError());
+}
+int32_t enqueue_places(int64_t count, const float* y, const int64_t* row, float* cost, void* stream, void*) {
+  place_kernel<<<blocks_of(count), 128, 0, static_cast<cudaStream_t>(stream)>>>(count, y, row, cost);
+  return static_cast<int32_t>(cudaGetLastError());
+}
+
+// As test::host_memory.
+class device_arrays {
+ public:
+  const float* input(const float* values, int64_t count) { return arrays_.emplace_back(std::vector<float>(values, values + count)).get(); }
+  float* output(int64_t count) { return arrays_.emplace_back(static_cast<size_t>(count)).get(); }
+
+ private:
+  std::deque<device_array<float>> arrays_;
+};
+
 // ---------------------------------------------------------------- the program
 
 struct options {
-  bool emulated = false, list = false, check = false;
+  bool emulated = false, list = false, check = false, calls = false;
   std::string only, way = "both", json;
 };
 
@@ -496,10 +528,70 @@ result run_one(const cuda_workload& w, operation what, bool is_ours, const optio
 
 constexpr const char* usage_text =
     "usage: bench_cuda [--only NAME] [--way ours|usual|both] [--json FILE] [--emulated] [--check] [--list]\n"
+    "       bench_cuda --calls [--only NAME] [--json FILE] [--emulated] [--list]\n"
     "  --only NAME   one workload with one operation, as --list names them; or the beginning of names\n"
     "  --emulated    one run of each at a size for an emulator, nothing is timed\n"
     "  --check       whether both ways agree; nothing is timed\n"
+    "  --calls       the operations and kinds of noise that the workloads leave out, ours alone\n"
     "  --list        names, which part of its problems an emulated run has, and whether there is a usual way\n";
+
+std::ofstream open_json(const options& o) {
+  std::ofstream out(o.json);
+  cudaDeviceProp device = {};
+  require(cudaGetDeviceProperties(&device, 0));
+  out << "{\"format\": \"perturb cuda 1\", \"device\": \"" << device.name << "\", \"emulated\": " << (o.emulated ? "true" : "false")
+      << ", \"results\": [\n";
+  return out;
+}
+void close_json(std::ofstream& out, const options& o) {
+  out << "]}\n";
+  if (!out) throw std::runtime_error("cannot write " + o.json);
+}
+
+int time_calls(const options& o) {
+  const test::context_ptr cpu = test::make_context(1);
+  cudaStream_t stream = nullptr;
+  require(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  const test::context_ptr context = test::make_cuda_context(stream);
+  if (!context) throw std::runtime_error("no CUDA device");
+  std::vector<result> results;
+  {
+    const call_list<device_arrays> list(cpu.get(), context.get(), enqueue_knapsacks, enqueue_places, o.emulated ? 20 : 1000);
+    if (!o.emulated && !o.list) print_header();
+    for (const timed_call& call : list.all) {
+      if (!o.only.empty() && (call.name + "/").rfind(o.only + "/", 0) != 0) continue;
+      if (o.list) {
+        std::printf("%s\n", call.name.c_str());
+        continue;
+      }
+      result r = {};
+      r.name = call.name;
+      r.way = "ours";
+      r.c.n = call.n;
+      r.c.batch = 1;
+      r.c.samples = call.problems;
+      r.full = {1, call.problems};
+      const std::function<void()> run = [&] { test::require(call.run()); };
+      if (o.emulated) {
+        run();
+        require(cudaStreamSynchronize(stream));
+      } else {
+        r.plain = measure(stream, run);
+        r.graph = measure_graph(stream, run);
+        print_row(r, 0);
+      }
+      results.push_back(r);
+    }
+    require(cudaStreamSynchronize(stream));
+  }
+  require(cudaStreamDestroy(stream));
+  if (results.empty() && !o.list) throw std::runtime_error("no call is called " + o.only + "; --calls --list names them");
+  if (o.json.empty() || o.list) return 0;
+  std::ofstream out = open_json(o);
+  for (size_t i = 0; i < results.size(); ++i) out << json_of(results[i]) << (i + 1 < results.size() ? ",\n" : "\n");
+  close_json(out, o);
+  return 0;
+}
 
 int main_with(const options& o) {
   const std::vector<cuda_workload> all = cuda_workloads();
@@ -539,14 +631,9 @@ int main_with(const options& o) {
   require(cudaStreamDestroy(stream));
   if (results.empty()) throw std::runtime_error("no workload is called " + o.only + "; --list names them");
   if (!o.json.empty()) {
-    std::ofstream out(o.json);
-    cudaDeviceProp device = {};
-    require(cudaGetDeviceProperties(&device, 0));
-    out << "{\"format\": \"perturb cuda 1\", \"device\": \"" << device.name << "\", \"emulated\": " << (o.emulated ? "true" : "false")
-        << ", \"results\": [\n";
+    std::ofstream out = open_json(o);
     for (size_t i = 0; i < results.size(); ++i) out << json_of(results[i]) << (i + 1 < results.size() ? ",\n" : "\n");
-    out << "]}\n";
-    if (!out) throw std::runtime_error("cannot write " + o.json);
+    close_json(out, o);
   }
   return 0;
 }
@@ -556,7 +643,7 @@ int main_with(const options& o) {
 
 int main(int argc, char** argv) try {
   perturb::bench::options o;
-  std::map<std::string, bool*> flags = {{"--emulated", &o.emulated}, {"--list", &o.list}, {"--check", &o.check}};
+  std::map<std::string, bool*> flags = {{"--emulated", &o.emulated}, {"--list", &o.list}, {"--check", &o.check}, {"--calls", &o.calls}};
   std::map<std::string, std::string*> values = {{"--only", &o.only}, {"--way", &o.way}, {"--json", &o.json}};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -573,7 +660,7 @@ int main(int argc, char** argv) try {
     std::fputs(perturb::bench::usage_text, stderr);
     return 2;
   }
-  return perturb::bench::main_with(o);
+  return o.calls ? perturb::bench::time_calls(o) : perturb::bench::main_with(o);
 } catch (const std::exception& error) {
   std::cerr << "bench_cuda: " << error.what() << "\n";
   return 2;

@@ -96,6 +96,7 @@ class custom_call {
     if (costs) {
       memory.take(t_.costs, problems);
       memory.take(t_.row_numbers, problems);
+      memory.take(t_.clamped, tiling_.rows);
     }
     for (double*& terms : t_.terms) memory.take(terms, problems);
     // A row of one chunk, all in one tile, needs none. COST has its moments after its covariances.
@@ -111,6 +112,7 @@ class custom_call {
     give_arrays(p_, arrays);
     if (resolves(c_.operation)) PERTURB_ENQUEUE(launch_shift(p_, device_.multiprocessors, stream()));
     PERTURB_ENQUEUE(launch_examine(p_, t_, device_.multiprocessors, stream()));
+    if (c_.row_clamped) PERTURB_ENQUEUE(cudaMemsetAsync(c_.row_clamped, 0, (size_t)c_.batch * sizeof(int64_t), stream()));
     if (t_.hard && sums_scores(c_)) {
       for (int64_t row = 0; row < c_.batch; row += rows_of_tile())
         if (const perturb_status s = solve_rows(row, std::min(rows_of_tile(), c_.batch - row))) return s;
@@ -128,11 +130,14 @@ class custom_call {
       }
     clear_error();  // a callback may have made calls of its own
     PERTURB_ENQUEUE(launch_publish(p_, t_, device_.multiprocessors, stream()));
+    if (c_.row_status || c_.row_clamped) PERTURB_ENQUEUE(launch_tell_rows(p_, t_, c_.row_status, c_.row_clamped, device_.multiprocessors, stream()));
     return PERTURB_OK;
   }
 
  private:
   cudaStream_t stream() const { return static_cast<cudaStream_t>(device_.stream); }
+  // Why a row that was examined has no finite y. The library's own oracles refuse costs below a grid's floor, and nothing else.
+  int32_t why_no_y() const { return c_.oracle->custom ? row_of_callback : row_refused; }
   int64_t entries() const {
     const bool costs = c_.operation == PERTURB_OP_COST;
     return custom_entries(p_, custom_sums::covariances, true) + (costs ? custom_entries(p_, custom_sums::moments, true) : 0);
@@ -165,7 +170,7 @@ class custom_call {
     return bytes;
   }
 
-  // A call of it on rows first_row .. of this one.
+  // A call of it on rows first_row .. of this one. Its rows are told at the end of this one.
   perturb_status run_kernels(call part, const custom_tile& t, float* y) const {
     part.theta = c_.theta + t.first_row * c_.n();
     part.first_row = c_.first_row + t.first_row;
@@ -173,6 +178,8 @@ class custom_call {
     part.batch = t.rows;
     part.output[0] = y;
     part.output[1] = part.output[2] = part.output[3] = nullptr;
+    part.row_status = nullptr;
+    part.row_clamped = part.row_clamped ? t.clamped : nullptr;
     return cuda_execute(device_, part, kernel_scratch_, kernel_bytes_ + alignment - 1);
   }
 
@@ -186,7 +193,7 @@ class custom_call {
     solver_failure failure = enqueue_solver(c, t.first_row * c.samples + t.first_sample, problems, t.theta, y, device_.stream);
     failure.input = input;
     if (failure) return report(c, failure);
-    PERTURB_ENQUEUE(launch_settle(p_, t, y, c_.m(), device_.multiprocessors, stream()));
+    PERTURB_ENQUEUE(launch_settle(t, y, c_.m(), why_no_y(), device_.multiprocessors, stream()));
     return PERTURB_OK;
   }
 
@@ -197,7 +204,7 @@ class custom_call {
     const solver_failure failure =
         enqueue_cost(c, t.first_row * c.samples + t.first_sample, problems, y, t.row_numbers, costs, device_.stream);
     if (failure) return report(c, failure);
-    PERTURB_ENQUEUE(launch_settle(p_, t, costs, 1, device_.multiprocessors, stream()));
+    PERTURB_ENQUEUE(launch_settle(t, costs, 1, row_of_callback, device_.multiprocessors, stream()));
     return PERTURB_OK;
   }
 
@@ -220,7 +227,7 @@ class custom_call {
       if (const perturb_status s = solve(plain, t, y)) return s;
     } else {
       if (const perturb_status s = run_kernels(plain, t, y)) return s;
-      PERTURB_ENQUEUE(launch_settle(p_, t, y, c_.m(), device_.multiprocessors, stream()));
+      PERTURB_ENQUEUE(launch_settle(t, y, c_.m(), why_no_y(), device_.multiprocessors, stream()));
     }
     if (costs) return add_costs(plain, t, y, t_.hard + first);
     if (c_.operation != PERTURB_OP_VJP) return PERTURB_OK;
@@ -254,7 +261,8 @@ class custom_call {
       part.first_sample += t.first_sample;
       part.samples = t.samples;
       if (const perturb_status s = run_kernels(part, t, t.y)) return s;
-      PERTURB_ENQUEUE(launch_settle(p_, t, t.y, c_.m(), multiprocessors, stream()));
+      if (c_.row_clamped) PERTURB_ENQUEUE(launch_add_clamped(t, c_.row_clamped, multiprocessors, stream()));
+      PERTURB_ENQUEUE(launch_settle(t, t.y, c_.m(), why_no_y(), multiprocessors, stream()));
     }
     if (costs) {
       if (const perturb_status s = add_costs(c_, t, t.y, t.costs)) return s;

@@ -4,6 +4,7 @@
 #include "kernels/custom.h"
 #include "kernels/launch.h"
 #include "kernels/noise.cuh"
+#include "kernels/passes.h"
 
 namespace perturb::cuda {
 namespace {
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(custom_threads, 5) examine(const __grid_consta
       for (int64_t i = threadIdx.x; i < width; i += custom_threads) bad = bad || !(fabsf(p.operand[row * width + i]) <= most);
     }
     bad = __syncthreads_or(bad);
-    if (threadIdx.x == 0) t.bad[row] = bad;
+    if (threadIdx.x == 0) t.bad[row] = bad ? row_not_finite : row_good;
   }
 }
 
@@ -84,11 +85,22 @@ __global__ void __launch_bounds__(custom_threads) number_rows(const __grid_const
   for (int64_t k = first_thread(); k < problems(t); k += all_threads()) t.row_numbers[k] = t.first_row + k / t.samples;
 }
 
-__global__ void __launch_bounds__(custom_threads) settle(const __grid_constant__ custom_tile t, float* values, int64_t width) {
+__global__ void __launch_bounds__(custom_threads) settle(const __grid_constant__ custom_tile t, float* values, int64_t width, int32_t why) {
   for (int64_t at = first_thread(); at < problems(t) * width; at += all_threads()) {
     if (isfinite(values[at])) continue;
     values[at] = 0.0f;
-    atomicOr(t.bad + t.first_row + at / width / t.samples, 1);
+    atomicCAS(t.bad + t.first_row + at / width / t.samples, row_good, why);
+  }
+}
+
+__global__ void __launch_bounds__(custom_threads) add_clamped(const __grid_constant__ custom_tile t, int64_t* clamped) {
+  for (int64_t r = first_thread(); r < t.rows; r += all_threads()) clamped[t.first_row + r] += t.clamped[r];
+}
+
+__global__ void __launch_bounds__(custom_threads) tell_rows(const __grid_constant__ problem p, const __grid_constant__ custom_tile t, int32_t* status, int64_t* clamped) {
+  for (int64_t row = first_thread(); row < p.rows; row += all_threads()) {
+    if (status) status[row] = status_of(t.bad[row]);
+    if (clamped && t.bad[row] != row_good) clamped[row] = 0;
   }
 }
 
@@ -329,8 +341,16 @@ cudaError_t launch_number_rows(const problem&, const custom_tile& t, int multipr
   return enqueue((const void*)number_rows, t.rows * t.samples, multiprocessors, stream, t);
 }
 
-cudaError_t launch_settle(const problem&, const custom_tile& t, float* values, int64_t width, int multiprocessors, cudaStream_t stream) {
-  return enqueue((const void*)settle, t.rows * t.samples * width, multiprocessors, stream, t, values, width);
+cudaError_t launch_settle(const custom_tile& t, float* values, int64_t width, int32_t why, int multiprocessors, cudaStream_t stream) {
+  return enqueue((const void*)settle, t.rows * t.samples * width, multiprocessors, stream, t, values, width, why);
+}
+
+cudaError_t launch_add_clamped(const custom_tile& t, int64_t* clamped, int multiprocessors, cudaStream_t stream) {
+  return enqueue((const void*)add_clamped, t.rows, multiprocessors, stream, t, clamped);
+}
+
+cudaError_t launch_tell_rows(const problem& p, const custom_tile& t, int32_t* status, int64_t* clamped, int multiprocessors, cudaStream_t stream) {
+  return enqueue((const void*)tell_rows, p.rows, multiprocessors, stream, p, t, status, clamped);
 }
 
 cudaError_t launch_terms(const problem& p, const custom_tile& t, int multiprocessors, cudaStream_t stream) {

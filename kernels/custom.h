@@ -33,11 +33,12 @@ struct custom_tile {
   float* other;                          // [problems, m] the solution at the second input
   float* costs;                          // [problems]
   int64_t* row_numbers;                  // [problems]
+  int64_t* clamped;                      // [rows] COST: perturbed costs below a grid's floor
   double* terms[2];                      // [problems] inner products of a sample; null where none is wanted
   unsigned char *chunk_sums, *row_sums;  // [rows * chunks, entries], [entries]
 
   // Of the whole call.
-  int32_t* bad;        // [batch] rows whose outputs become NaN
+  int32_t* bad;        // [batch] rows whose outputs become NaN, and why (row_state::bad)
   float* staged[4];    // the outputs, until the call has succeeded
   float* hard;         // [batch, m] solutions without noise, or [batch] costs
   double* hard_terms;  // [batch] VJP: <cotangent, hard>
@@ -48,8 +49,11 @@ cudaError_t launch_examine(const problem& p, const custom_tile& t, int multiproc
 // theta and noise of the tile. Bad rows are handed to the solver as zeros.
 cudaError_t launch_perturb(const problem& p, const custom_tile& t, int multiprocessors, cudaStream_t stream);
 cudaError_t launch_number_rows(const problem& p, const custom_tile& t, int multiprocessors, cudaStream_t stream);
-// Marks the rows that have an entry of values [problems, width] that is not finite, and makes it 0.
-cudaError_t launch_settle(const problem& p, const custom_tile& t, float* values, int64_t width, int multiprocessors, cudaStream_t stream);
+// Marks the rows that have an entry of values [problems, width] that is not finite, unless they are marked, with `why`, and makes it 0.
+cudaError_t launch_settle(const custom_tile& t, float* values, int64_t width, int32_t why, int multiprocessors, cudaStream_t stream);
+// perturb_context_set_row_status: adds the tile's clamped costs to those of its rows; what the rows of a call are told at its end. Either array may be null.
+cudaError_t launch_add_clamped(const custom_tile& t, int64_t* clamped, int multiprocessors, cudaStream_t stream);
+cudaError_t launch_tell_rows(const problem& p, const custom_tile& t, int32_t* status, int64_t* clamped, int multiprocessors, cudaStream_t stream);
 // Inner products of every sample.
 cudaError_t launch_terms(const problem& p, const custom_tile& t, int multiprocessors, cudaStream_t stream);
 // Adds the tile's samples to the sums of their chunks, and finished chunks to their rows; rows that end here are staged. COST has two kinds

@@ -103,6 +103,18 @@ __global__ void __launch_bounds__(threads) top_k_rows(const __grid_constant__ ex
   }
 }
 
+// A block per row: whether all of it is finite (perturb_context_set_row_status).
+__global__ void __launch_bounds__(threads) finite_rows(const __grid_constant__ exact_problem p) {
+  for (int64_t b = blockIdx.x; b < p.batch; b += gridDim.x) {
+    bool finite = true;
+    for (int64_t i = b * p.n + threadIdx.x; i < (b + 1) * p.n; i += threads) finite = finite && isfinite(p.theta[i]) && (!p.cotangent || isfinite(p.cotangent[i]));
+    finite = __syncthreads_and(finite);
+    if (threadIdx.x != 0) continue;
+    if (p.row_status) p.row_status[b] = finite ? PERTURB_OK : PERTURB_ERROR_NON_FINITE;
+    if (p.row_clamped) p.row_clamped[b] = 0;
+  }
+}
+
 static_assert(threads == exact_top_k_limit * subset_parts);
 
 }  // namespace
@@ -117,6 +129,8 @@ perturb_status cuda_exact(const cuda_device& device, const exact_problem& proble
   };
   void* arguments[] = {&p, nullptr};
   cudaError_t error = cudaSuccess;
+  if (p.row_status || p.row_clamped) error = enqueue((const void*)finite_rows, blocks_of(p.batch), arguments);
+  if (error != cudaSuccess) return cuda_fail(error, "launch");
   if (p.form == exact_form::softmax) {
     error = enqueue((const void*)softmax_rows, blocks_of(p.batch), arguments);
   } else if (p.form == exact_form::ranks) {

@@ -46,6 +46,11 @@ __global__ void __launch_bounds__(threads) negative_distances(distance_problem p
   }
 }
 
+// Whether a term is of a refused row: its weights are then NaN in every row of the sum.
+__device__ __forceinline__ bool refused(const distance_sum& s, int64_t row, int64_t term) {
+  return s.leave_out && isnan(s.weights[row * s.row_stride + term * s.term_stride]);
+}
+
 // A block per tile of 32 rows x 32 dimensions, four sums a thread. Three blocks: registers that ptxas would otherwise spill for a fourth.
 __global__ void __launch_bounds__(threads, 3) distance_gradient(distance_sum s, float* gradient) {
   __shared__ float c[side][side], weight[side][side + 1];  // weight[row][term]
@@ -64,10 +69,11 @@ __global__ void __launch_bounds__(threads, 3) distance_gradient(distance_sum s, 
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         const int other = row + 8 * k;
-        c[other][column] = other < width && j < s.dimensions ? s.c[(t0 + other) * s.dimensions + j] : 0.0f;
+        c[other][column] = other < width && j < s.dimensions && !refused(s, first_r, t0 + other) ? s.c[(t0 + other) * s.dimensions + j] : 0.0f;
         // Neighbouring threads read neighbouring weights, whichever way they lie.
         const int r = s.term_stride == 1 ? other : column, t = s.term_stride == 1 ? column : other;
-        weight[r][t] = first_r + r < s.rows && t < width ? s.weights[(first_r + r) * s.row_stride + (t0 + t) * s.term_stride] : 0.0f;
+        const float w = first_r + r < s.rows && t < width ? s.weights[(first_r + r) * s.row_stride + (t0 + t) * s.term_stride] : 0.0f;
+        weight[r][t] = s.leave_out && isnan(w) ? 0.0f : w;
       }
       __syncthreads();
       for (int t = 0; t < width; ++t) {

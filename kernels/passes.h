@@ -10,6 +10,10 @@ namespace perturb::cuda {
 
 // row_state::bad
 constexpr int32_t row_good = 0, row_not_finite = 1, row_refused = 2;  // not finite or out of range; a perturbed cost below the floor
+constexpr int32_t row_of_callback = 3;  // a solver or cost function of the caller's left an entry that is not finite
+static PERTURB_INLINE perturb_status status_of(int32_t bad) {
+  return bad == row_good ? PERTURB_OK : bad == row_not_finite ? PERTURB_ERROR_NON_FINITE : bad == row_refused ? PERTURB_ERROR_INVALID_ARGUMENT : PERTURB_ERROR_CALLBACK;
+}
 
 // Bounds, scales and checks of every row, and the operand in fixed point.
 cudaError_t launch_prepare(const problem& p, int multiprocessors, cudaStream_t stream);

@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(row_threads) row_status(const __grid_constant_
   for (int64_t row = (int64_t)blockIdx.x * row_threads + threadIdx.x; row < p.rows; row += (int64_t)gridDim.x * row_threads) {
     int32_t bad = p.state[row].bad;
     if (resolves(p.operation) && bad == row_good) bad = p.state[p.rows + row].bad;
-    if (status) status[row] = bad == row_good ? PERTURB_OK : bad == row_refused ? PERTURB_ERROR_INVALID_ARGUMENT : PERTURB_ERROR_NON_FINITE;
+    if (status) status[row] = status_of(bad);
     if (clamped) clamped[row] = 0;
   }
 }

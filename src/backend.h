@@ -50,9 +50,11 @@ struct call {
   int64_t* words = nullptr;
   int128* sums = nullptr;
 
-  // Where a status and a count of clamped costs of each row go, if anywhere (src/row_status.h).
+  // Where a status and a count of clamped costs of each row go, if anywhere (src/row_status.h), and which row of the caller's row 0 is: with a
+  // status of rows a batch may run in parts.
   int32_t* row_status = nullptr;
   int64_t* row_clamped = nullptr;
+  int64_t row_of_caller = 0;
 
   const float* tau_scale = nullptr;  // LPGD and I-MLE: one float in the backend's memory that tau is multiplied by, or null
 

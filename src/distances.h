@@ -20,6 +20,7 @@ struct distance_sum {
   const float* c;  // [terms, dimensions]
   const float* weights;
   int64_t row_stride, term_stride;
+  bool leave_out;  // terms whose weights are NaN, those of refused rows, count as 0 (a - 0)
 };
 
 }  // namespace perturb

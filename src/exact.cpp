@@ -7,6 +7,7 @@
 #include "execute.h"
 #include "guard.h"
 #include "math/closed_forms.h"
+#include "row_status.h"
 #include "shares.h"
 
 namespace perturb {
@@ -131,14 +132,21 @@ perturb_status find_form(const call& c, exact_problem& p) {
   p.descending = c.oracle->descending;
   p.base = c.oracle->base;
   p.k = c.oracle->k;
-  p.batch = c.batch;
   p.n = c.n();
   p.epsilon = (double)c.epsilon;
+  return PERTURB_OK;
+}
+
+// The same form of a call's rows.
+exact_problem rows_of(exact_problem p, const call& c) {
+  p.batch = c.batch;
   p.theta = c.theta;
   p.cotangent = c.operand;
   p.output = c.output[0];
   p.value = c.output[1];
-  return PERTURB_OK;
+  p.row_status = c.row_status;
+  p.row_clamped = c.row_clamped;
+  return p;
 }
 
 // c.operation, theta, operand and outputs are those of the call without noise: SOLVE or VJP.
@@ -149,20 +157,20 @@ perturb_status run_exact(perturb_context* context, const perturb_oracle* oracle,
     const bool host = on_host(*context);
     c.oracle = oracle;
     if (const perturb_status s = check_noise(noise, c.batch, oracle->n, host, c)) return s;
-    exact_problem p = {};
-    if (const perturb_status s = find_form(c, p)) return s;
-    if (p.form == exact_form::top_k && p.value) return fail(PERTURB_ERROR_UNSUPPORTED, "value: there is no closed form of top-k's; expected NULL");
+    exact_problem form = {};
+    if (const perturb_status s = find_form(c, form)) return s;
+    if (form.form == exact_form::top_k && c.operation == PERTURB_OP_SOLVE && c.output[1]) return fail(PERTURB_ERROR_UNSUPPORTED, "value: there is no closed form of top-k's; expected NULL");
     c.samples = 1;
     c.first_sample = 0;
     c.epsilon = 0.0f;
     if (const perturb_status s = check_sizes(c)) return s;
     if (c.batch == 0) return PERTURB_OK;
+    c.row_status = context->row_status;
+    c.row_clamped = context->row_clamped;
     if (const perturb_status s = check_arrays(c, 1)) return s;
-    if (host) {
-      if (const perturb_status s = check_contents(c)) return s;
-    }
-    if (p.epsilon == 0.0) return execute(*context, c);
-    return host ? exact_on_host(*context, p) : cuda_exact(context->cuda, p);
+    if (form.epsilon == 0.0) return execute_rows(*context, c);
+    if (!host) return cuda_exact(context->cuda, rows_of(form, c));
+    return execute_rows(*context, c, [&](const call& rows) { return exact_on_host(*context, rows_of(form, rows)); });
   });
 }
 

@@ -20,6 +20,8 @@ struct exact_problem {
   const float* cotangent;  // [batch, n]: the VJP is wanted; null: the expectation
   float* output;           // [batch, n]: y or gradient
   float* value;            // [batch] or null
+  int32_t* row_status;     // [batch] or null: written by the device; the host's rows are kept apart before (row_status.h)
+  int64_t* row_clamped;    // the same
 };
 
 }  // namespace perturb

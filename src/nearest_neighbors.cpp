@@ -10,6 +10,7 @@
 #include "execute.h"
 #include "guard.h"
 #include "math/scales.h"
+#include "row_status.h"
 #include "shares.h"
 
 namespace perturb {
@@ -111,12 +112,17 @@ perturb_status nearest_neighbors(perturb_operation operation, perturb_context* c
                                      {"points", a.points, n * d},
                                      {"cotangent", a.cotangent, batch * n},
                                      {"noise.epsilon_per_item", c.epsilon_per_item, n}};
+    c.row_status = context->row_status;
+    c.row_clamped = context->row_clamped;
+    const bool in_one = !c.row_status;  // a row that is refused stops the call
     const array_argument outputs[] = {{"y_mean", a.y_mean, batch * n},
                                       {"y_std_error", a.y_std_error, batch * n},
                                       {"gradient_queries", a.gradient_queries, batch * d},
-                                      {"gradient_points", a.gradient_points, n * d}};
+                                      {"gradient_points", a.gradient_points, n * d},
+                                      {"status", c.row_status, batch},
+                                      {"clamped", c.row_clamped, 2 * batch}};
     if (const perturb_status s = check_layout(inputs, outputs)) return s;
-    if (host) {
+    if (host && in_one) {
       if (const perturb_status s = check_finite("queries", a.queries, batch, d)) return s;
       if (const perturb_status s = check_finite("points", a.points, n, d)) return s;
     }
@@ -133,15 +139,14 @@ perturb_status nearest_neighbors(perturb_operation operation, perturb_context* c
     if (const perturb_status s = check_arrays(c, 1)) return s;
 
     if (const perturb_status s = distances(*context, {batch, n, d, a.queries, a.points}, theta)) return s;
-    if (host) {
+    if (host && in_one) {
       if (const perturb_status s = check_distances(c, theta)) return s;
-      if (const perturb_status s = check_contents(c)) return s;
     }
-    if (const perturb_status s = execute(*context, c)) return s;
+    if (const perturb_status s = execute_rows(*context, c)) return s;
     if (a.gradient_queries) {
-      if (const perturb_status s = gradient(*context, {batch, n, d, a.queries, a.points, gradient_theta, n, 1}, a.gradient_queries)) return s;
+      if (const perturb_status s = gradient(*context, {batch, n, d, a.queries, a.points, gradient_theta, n, 1, false}, a.gradient_queries)) return s;
     }
-    if (a.gradient_points) return gradient(*context, {n, batch, d, a.points, a.queries, gradient_theta, 1, n}, a.gradient_points);
+    if (a.gradient_points) return gradient(*context, {n, batch, d, a.points, a.queries, gradient_theta, 1, n, !in_one}, a.gradient_points);
     return PERTURB_OK;
   });
 }

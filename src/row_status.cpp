@@ -16,6 +16,7 @@ call rows_of(const call& c, int64_t first, int64_t count) {
   call rows = c;
   rows.batch = count;
   rows.first_row += first;
+  rows.row_of_caller += first;
   rows.theta += first * c.n();
   if (rows.epsilon_per_row) rows.epsilon_per_row += first;
   if (rows.z) rows.z += first * c.samples * c.n();
@@ -36,19 +37,24 @@ perturb_status count_clamped(perturb_context& context, const call& c) {
     std::fill_n(c.row_clamped, c.batch, 0);
     return PERTURB_OK;
   }
+  call sized = c;
+  if (c.operation == PERTURB_OP_COST) {  // within the kernels' part of its workspace
+    sized.operation = PERTURB_OP_SAMPLE;
+    sized.samples = 1;
+  }
   call_scratch scratch(context);
-  if (const perturb_status s = scratch.acquire(make_plan(*context.cpu, c, 1, false).bytes())) return s;
+  if (const perturb_status s = scratch.acquire(make_plan(*context.cpu, sized, 1, false).bytes())) return s;
   for (int64_t b = 0; b < c.batch; ++b)
     c.row_clamped[b] = c.row_status && c.row_status[b] != PERTURB_OK ? 0 : context.cpu->below_floor(c, b * c.samples, (b + 1) * c.samples, scratch.memory(), nullptr);
   return PERTURB_OK;
 }
 
 // Row b by itself, where only the solve can tell whether it is refused; else whether its contents are.
-perturb_status try_row(perturb_context& context, const call& row, bool refuses_costs, bool& done) {
+perturb_status try_row(const row_runner& run, const call& row, bool refuses_costs, bool& done) {
   perturb_status s = check_contents(row);
   done = s == PERTURB_OK && refuses_costs;
   if (done) {
-    s = execute(context, row);
+    s = run(row);
     if (s != PERTURB_OK && s != PERTURB_ERROR_INVALID_ARGUMENT) return s;
     *row.row_status = s;
   } else {
@@ -59,15 +65,15 @@ perturb_status try_row(perturb_context& context, const call& row, bool refuses_c
   return PERTURB_OK;
 }
 
-perturb_status execute_good_rows(perturb_context& context, const call& c) {
+perturb_status execute_good_rows(const row_runner& run, const call& c) {
   const bool refuses_costs = c.oracle->grid && c.oracle->grid->refuse_negative;
   int64_t first = 0;  // of the good rows that are still to run
-  const auto run_to = [&](int64_t last) { return last > first ? execute(context, rows_of(c, first, last - first)) : PERTURB_OK; };
+  const auto run_to = [&](int64_t last) { return last > first ? run(rows_of(c, first, last - first)) : PERTURB_OK; };
   for (int64_t b = 0; b < c.batch; ++b) {
     call row = rows_of(c, b, 1);
     row.row_status = c.row_status + b;
     bool done = false;
-    if (const perturb_status s = try_row(context, row, refuses_costs, done)) return s;
+    if (const perturb_status s = try_row(run, row, refuses_costs, done)) return s;
     if (*row.row_status == PERTURB_OK && !done) continue;
     if (const perturb_status s = run_to(b)) return s;
     first = b + 1;
@@ -77,21 +83,19 @@ perturb_status execute_good_rows(perturb_context& context, const call& c) {
 
 }  // namespace
 
-perturb_status execute_rows(perturb_context& context, const call& c) {
-  if (c.row_status || c.row_clamped) {
-    // A cost function is told the number of a row in its call, which is not that of a part.
-    if (c.operation == PERTURB_OP_COST) return fail(PERTURB_ERROR_UNSUPPORTED, "context: costs are not offered with a status of rows; take the arrays back");
-    if (c.oracle->custom && !on_host(context))
-      return fail(PERTURB_ERROR_UNSUPPORTED, "context: solvers of the caller's have no status of rows on CUDA contexts; take the arrays back");
-  }
-  if (!on_host(context)) return execute(context, c);  // the device keeps rows apart and writes their status itself
+perturb_status execute_rows(perturb_context& context, const call& c, const row_runner& run) {
   if (c.row_status) {
-    if (const perturb_status s = execute_good_rows(context, c)) return s;
+    if (const perturb_status s = execute_good_rows(run, c)) return s;
   } else {
     if (const perturb_status s = check_contents(c)) return s;
-    if (const perturb_status s = execute(context, c)) return s;
+    if (const perturb_status s = run(c)) return s;
   }
   return c.row_clamped ? count_clamped(context, c) : PERTURB_OK;
+}
+
+perturb_status execute_rows(perturb_context& context, const call& c) {
+  if (!on_host(context)) return execute(context, c);  // the device keeps rows apart and writes their status itself
+  return execute_rows(context, c, [&](const call& rows) { return execute(context, rows); });
 }
 
 }  // namespace perturb

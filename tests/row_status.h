@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "compare.h"
+#include "composed.h"
 #include "operations.h"
 
 namespace perturb::test {
@@ -52,6 +54,96 @@ inline void expect_rows_apart(perturb_context* cpu, const prepared_case& p, pert
       EXPECT_TRUE(same_bits(run_rows(cpu, p, operation, make_noise(p.c, p.factors), b, 1), row)) << "row " << b;
     }
   }
+}
+
+// The same of the calls made of other calls. `context` has a status lent to it, which `status` reads after each call; memory[i]: where the arrays of
+// the i-th call live.
+
+template <class Memory, class Status>
+void expect_case_apart(perturb_context* cpu, perturb_context* context, Memory* memory, const prepared_case& p, Status status) {
+  for (perturb_operation operation : {PERTURB_OP_VJP_EPSILON, PERTURB_OP_COVARIANCE}) {
+    SCOPED_TRACE(p.c.name + (operation == PERTURB_OP_COVARIANCE ? " covariance" : " vjp_epsilon"));
+    const std::vector<float> rows = run_case(*memory++, context, p, operation, 0, spoiled_batch);
+    const std::vector<int32_t> of_row = status();
+    const int64_t width = static_cast<int64_t>(rows.size()) / spoiled_batch;
+    for (int64_t b = 0; b < spoiled_batch; ++b) {
+      const bool bad = b == bad_theta || (b == bad_operand && operation == PERTURB_OP_VJP_EPSILON);
+      EXPECT_EQ(of_row[b], bad ? PERTURB_ERROR_NON_FINITE : PERTURB_OK) << "row " << b;
+      const std::vector<float> row(rows.begin() + b * width, rows.begin() + (b + 1) * width);
+      host_memory alone;
+      if (bad) {
+        for (const float value : row) EXPECT_TRUE(std::isnan(value)) << "row " << b;
+      } else {
+        EXPECT_TRUE(same_bits(run_case(alone, cpu, p, operation, b, 1), row)) << "row " << b;
+      }
+      count(width);
+    }
+  }
+}
+
+// Six queries: one of NaN, one whose squares are beyond float, and in the VJP one whose cotangent is infinite. The points' gradients are those of the
+// other queries alone.
+template <class Memory, class Status>
+void expect_neighbors_apart(perturb_context* cpu, perturb_context* context, Memory* memory, Status status) {
+  constexpr int64_t batch = 6, n = 70, d = 5;
+  const auto bad = std::make_unique<neighbors_case>(batch, n, 4, d, PERTURB_NORMAL, .5f, 8), good = std::make_unique<neighbors_case>(batch, n, 4, d, PERTURB_NORMAL, .5f, 8);
+  bad->queries[1 * d + 2] = std::numeric_limits<float>::quiet_NaN();
+  bad->queries[4 * d] = 3e19f;
+  bad->cotangent[5 * n + 7] = std::numeric_limits<float>::infinity();
+  for (int64_t j = 0; j < d; ++j) good->queries[4 * d + j] = 0;  // what is left out does not matter
+  for (int64_t b : {1, 4, 5}) std::fill_n(good->cotangent.begin() + b * n, n, 0.0f);
+  for (bool vjp : {false, true}) {
+    SCOPED_TRACE(vjp ? "nearest_neighbors_vjp" : "nearest_neighbors");
+    const std::vector<float> expected = run_neighbors(cpu, *good, vjp), got = run_neighbors(*memory++, context, *bad, vjp, 0, batch);
+    const std::vector<int32_t> of_row = status();
+    const int64_t width = vjp ? d : 2 * n;
+    for (int64_t b = 0; b < batch; ++b) {
+      const bool refused = b == 1 || b == 4 || (vjp && b == 5);
+      EXPECT_EQ(of_row[b], refused ? PERTURB_ERROR_NON_FINITE : PERTURB_OK) << b;
+      for (int64_t i = b * width; i < (b + 1) * width; ++i) EXPECT_TRUE(refused ? std::isnan(got[i]) : got[i] == expected[i]) << "row " << b << " entry " << i;
+      count(width);
+    }
+    if (!vjp) continue;
+    EXPECT_TRUE(same_bits({expected.begin() + batch * d, expected.end()}, {got.begin() + batch * d, got.end()})) << "gradient_points";
+  }
+  bad->points[3] = -std::numeric_limits<float>::infinity();  // every row has a distance to it
+  const std::vector<float> got = run_neighbors(*memory, context, *bad, true, 0, batch);
+  EXPECT_EQ(status(), std::vector<int32_t>(batch, PERTURB_ERROR_NON_FINITE));
+  for (int64_t i = 0; i < batch * d + d; ++i) EXPECT_EQ(std::isnan(got[i]), i < batch * d || i == batch * d + 3) << i;
+}
+
+// Closed forms: NaN in row 0, and infinity in the cotangent of row 2.
+template <class Memory, class Status>
+void expect_exact_apart(perturb_context* cpu, perturb_context* context, Memory* memory, const test_case& c, Status status) {
+  const prepared_case good(cpu, c);
+  prepared_case bad(cpu, c);
+  bad.theta[c.n - 1] = std::numeric_limits<float>::quiet_NaN();
+  bad.cotangent[2 * c.n] = std::numeric_limits<float>::infinity();
+  const perturb_noise noise = make_noise(c, good.factors);
+  const std::vector<float> expected = run_exact(cpu, good);
+  const size_t n = c.n, width = expected.size() / 3;
+  const bool has_value = width > 2 * n;
+  std::vector<float> got[2];
+  {
+    const float* theta = memory[0].input(bad.theta.data(), 3 * c.n);
+    float *y = memory[0].output(3 * c.n), *value = has_value ? memory[0].output(3) : nullptr;
+    require(perturb_exact_expectation(context, bad.oracle.get(), &noise, 3, theta, y, value));
+    EXPECT_EQ(status(), (std::vector<int32_t>{PERTURB_ERROR_NON_FINITE, PERTURB_OK, PERTURB_OK})) << c.name;
+    got[0] = joined_rows(memory[0], 3, value ? std::vector<int64_t>{c.n, 1} : std::vector<int64_t>{c.n});
+  }
+  const float *theta = memory[1].input(bad.theta.data(), 3 * c.n), *cotangent = memory[1].input(bad.cotangent.data(), 3 * c.n);
+  require(perturb_exact_vjp(context, bad.oracle.get(), &noise, 3, theta, cotangent, memory[1].output(3 * c.n)));
+  EXPECT_EQ(status(), (std::vector<int32_t>{PERTURB_ERROR_NON_FINITE, PERTURB_OK, PERTURB_ERROR_NON_FINITE})) << c.name;
+  got[1] = joined_rows(memory[1], 3, {c.n});
+  for (size_t b = 0; b < 3; ++b)
+    for (size_t i = 0; i < n + has_value; ++i) {
+      const float y = got[0][b * (n + has_value) + i], expected_y = expected[b * width + (i < n ? i : 2 * n)];
+      EXPECT_TRUE(b == 0 ? std::isnan(y) : y == expected_y) << c.name << " " << c.epsilon << " row " << b << " entry " << i << " holds " << y;
+      if (i == n) break;
+      const float gradient = got[1][b * n + i];
+      EXPECT_TRUE(b != 1 ? std::isnan(gradient) : gradient == expected[b * width + n + i]) << c.name << " row " << b << " gradient " << i;
+      count(2);
+    }
 }
 
 // 6 x 6, from corner to corner, refusing costs below the floor.

@@ -6,8 +6,8 @@
 #include <optional>
 
 #include "commands.h"
+#include "cotangent.h"
 #include "csv.h"
-#include "error.h"
 #include "file.h"
 #include "npy.h"
 #include "problem_path.h"
@@ -47,40 +47,6 @@ perturb_lpgd_options to_lpgd(const gradient_command& command) {
   options.side = command.side == "lower" ? PERTURB_SIDE_LOWER : command.side == "upper" ? PERTURB_SIDE_UPPER : PERTURB_SIDE_AVERAGE;
   options.relative = command.relative;
   return options;
-}
-
-// The cotangent [rows, columns]: ones, or the numbers of a .csv or .npy of that shape. Where one_row_serves, a single row is taken for all.
-std::vector<float> load_cotangent(const std::string& source, int64_t rows, int64_t columns, bool one_row_serves) {
-  std::vector<float> g;
-  if (source == "ones") return std::vector<float>(static_cast<size_t>(rows * columns), 1.0f);
-  std::vector<int64_t> shape;
-  if (extension(source) == ".csv") {
-    const std::string text = read_file(source);
-    const csv_table table = read_csv(text, source, std::nullopt);
-    shape = {table.rows(), table.width()};
-    for (int64_t r = 0; r < table.rows(); ++r)
-      for (int64_t c = 0; c < table.width(); ++c) g.push_back(csv_number(table, r, c));
-  } else if (extension(source) == ".npy") {
-    const array values = read_npy(read_file(source), source);
-    shape = values.shape;
-    for (const double value : values.data) {
-      if (!std::isfinite(static_cast<float>(value)))
-        fail_in_file(source, "value " + std::to_string(g.size()) + " is not a finite float32 number");
-      g.push_back(static_cast<float>(value));
-    }
-  } else {
-    throw input_error("--cotangent: expected ones or a .csv or .npy file, got " + in_quotes(source));
-  }
-  if (shape.size() == 1) shape.insert(shape.begin(), 1);
-  if (shape == std::vector<int64_t>{1, columns} && one_row_serves) {
-    g.reserve(static_cast<size_t>(rows * columns));
-    for (int64_t r = 1; r < rows; ++r) g.insert(g.end(), g.begin(), g.begin() + columns);
-    return g;
-  }
-  if (shape != std::vector<int64_t>{rows, columns})
-    fail_in_file(source, "the cotangent has shape " + shape_text(shape) + ", expected (" + std::to_string(rows) + ", " +
-                             std::to_string(columns) + ")" + (one_row_serves ? " or one row for all" : ""));
-  return g;
 }
 
 void json_head(json_writer& json, const gradient_command& command, const char* oracle, const std::string& file) {
@@ -190,8 +156,16 @@ void run_path(const gradient_command& command) {
   if (command.output.json) {
     json_writer json;
     json_head(json, command, "path", command.path.file);
-    const int64_t ends[] = {problem.source / map.width, problem.source % map.width, problem.target / map.width, problem.target % map.width};
-    json.key("from").numbers(std::span<const int64_t>(ends, 2)).key("to").numbers(std::span<const int64_t>(ends + 2, 2));
+    const auto cells = [&](const char* name, const std::vector<int64_t>& indices) {
+      json.key(name).begin_array();
+      for (const int64_t index : indices) {
+        const int64_t cell[] = {index / map.width, index % map.width};
+        json.numbers(std::span<const int64_t>(cell));
+      }
+      json.end_array();
+    };
+    cells("sources", problem.sources);
+    cells("targets", problem.targets);
     json.key("gradient").begin_array();
     for (int64_t r = 0; r < map.height; ++r)
       json.numbers(std::span<const float>(gradient).subspan(static_cast<size_t>(r * map.width), static_cast<size_t>(map.width)));
@@ -208,7 +182,7 @@ void run_path(const gradient_command& command) {
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(shown), order.end(), [&](size_t a, size_t b) {
     return std::abs(gradient[a]) != std::abs(gradient[b]) ? std::abs(gradient[a]) > std::abs(gradient[b]) : a < b;
   });
-  std::string text = command.path.file + ", from " + cell_text(problem.source, map.width) + " to " + cell_text(problem.target, map.width) +
+  std::string text = command.path.file + ", from " + cells_text(problem.sources, map.width) + " to " + cells_text(problem.targets, map.width) +
                      ": gradient of <g, " + (is_noisy(command.method) ? "expected " : "") + "path>" +
                      head_text(command);
   text += "Euclidean norm " + format_short(std::sqrt(squares), 6) + "; the largest entries of " + std::to_string(gradient.size()) + ":\n";

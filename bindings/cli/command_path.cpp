@@ -110,8 +110,11 @@ std::string report_text(const path_command& command, const path_problem& problem
   std::string text = command.path.file + ": " + std::to_string(map.height) + " x " + std::to_string(map.width) + ", " +
                      std::to_string(open) + " passable cells, " + connectivity_text(problem.connectivity) + ", diagonal " +
                      format_short(problem.diagonal, 5) + "\n";
-  text += "from " + cell_text(problem.source, map.width) + " to " + cell_text(problem.target, map.width) + ": shortest path of " +
-          std::to_string(hard.cells.size()) + " cells, cost " + format_short(hard.cost, 7) + "\n";
+  text += "from " + cells_text(problem.sources, map.width) + " to " + cells_text(problem.targets, map.width) + ": shortest path of " +
+          std::to_string(hard.cells.size()) + " cells, cost " + format_short(hard.cost, 7);
+  if (problem.sources.size() > 1 || problem.targets.size() > 1)
+    text += ", from " + cell_text(hard.cells.front(), map.width) + " to " + cell_text(hard.cells.back(), map.width);
+  text += "\n";
   text += std::to_string(command.noise.samples) + " samples, " + command.noise.distribution + " noise, " +
           (command.noise.multiplicative ? "multiplicative" : "additive") + ", seed " + std::to_string(command.noise.seed) + "\n\n";
   text_table table({"epsilon", "expected cost", "cells of a path", "cells visited", "seconds"});
@@ -141,12 +144,19 @@ std::string report_json(const path_command& command, const path_problem& problem
   json.member("height", map.height).member("width", map.width);
   json.member("connectivity", connectivity_name(problem.connectivity)).member("diagonal", problem.diagonal);
   json.member("count_source", command.path.count_source);
-  json.key("from").numbers(std::span<const int64_t>(cell(problem.source)));
-  json.key("to").numbers(std::span<const int64_t>(cell(problem.target)));
+  const auto cells = [&](const char* name, const std::vector<int64_t>& indices) {
+    json.key(name).begin_array();
+    for (const int64_t index : indices) json.numbers(std::span<const int64_t>(cell(index)));
+    json.end_array();
+  };
+  json.key("from").numbers(std::span<const int64_t>(cell(hard.cells.front())));
+  json.key("to").numbers(std::span<const int64_t>(cell(hard.cells.back())));
+  cells("sources", problem.sources);
+  cells("targets", problem.targets);
   report_noise(json, command.noise);
-  json.key("hard").begin_object().member("cost", hard.cost).key("path").begin_array();
-  for (const int64_t index : hard.cells) json.numbers(std::span<const int64_t>(cell(index)));
-  json.end_array().end_object();
+  json.key("hard").begin_object().member("cost", hard.cost);
+  cells("path", hard.cells);
+  json.end_object();
   json.key("results").begin_array();
   for (const path_estimate& e : estimates) {
     json.begin_object().member("epsilon", e.epsilon).member("expected_cost", e.cost).member("expected_cost_std_error", e.cost_error);
@@ -191,8 +201,8 @@ std::string result_png(const path_command& command, const path_problem& problem,
   picture.title += "   " + std::to_string(command.noise.samples) + " samples";
   if (command.noise.multiplicative) picture.title += ", multiplicative noise";
   picture.hard_path = hard.cells;
-  picture.source = problem.source;
-  picture.target = problem.target;
+  picture.sources = problem.sources;
+  picture.targets = problem.targets;
   for (const path_estimate& e : estimates) {
     path_panel panel;
     panel.title = "epsilon = " + format_number(e.epsilon);
@@ -243,6 +253,7 @@ void add_path_command(CLI::App& app) {
       "Examples:\n"
       "  perturb path city.map -o path.png\n"
       "  perturb path city.map --from 12,3 --to 240,251 --epsilon 0.1 0.5 1 --samples 2000 -o paths.png -o paths.npy\n"
+      "  perturb path city.map --from 12,3 --from 80,7 --to 240,251 --count-source   the nearer of two sources\n"
       "  perturb path terrain.asc --multiplicative --epsilon 0.3 --json\n"
       "  perturb path costs.npy --connectivity 4 --count-source --seed 7 -o path.csv");
   sub->callback([command] { run(*command); });

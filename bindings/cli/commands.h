@@ -9,6 +9,7 @@ namespace perturb::cli {
 void add_path_command(CLI::App& app);    // command_path.cpp
 void add_score_commands(CLI::App& app);  // command_scores.cpp: rank, top-k, argmax
 void add_sort_command(CLI::App& app);    // command_sort.cpp
+void add_neighbors_command(CLI::App& app);  // command_neighbors.cpp
 void add_gradient_commands(CLI::App& app);  // command_gradient.cpp: vjp, lpgd, imle
 void add_bench_command(CLI::App& app);   // command_bench.cpp
 

@@ -26,7 +26,7 @@ int complain(int code, const std::string& what) {
 int main(int argc, char** argv) {
   using namespace perturb::cli;
   CLI::App app(
-      "Solves shortest paths, rankings, sorts, top-k and argmax under random noise many times, and reports the average,\n"
+      "Solves shortest paths, rankings, sorts, top-k, argmax and nearest neighbours under random noise many times, and reports the average,\n"
       "which changes smoothly with the input, and its derivatives.",
       "perturb");
   app.set_version_flag("--version", "perturb " + version_text(PERTURB_VERSION) + " (library " + version_text(perturb_version()) + ")");
@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  perturb path city.map --epsilon 0.1 0.5 1 -o paths.png   expected shortest paths as a picture\n"
       "  perturb rank scores.csv --row 0 --epsilon 0.5            expected ranks of the items of a row\n"
+      "  perturb neighbors points.csv queries.csv -k 3            expected nearest neighbours\n"
       "  perturb vjp rank scores.csv --cotangent weights.csv      a gradient\n"
       "  perturb lpgd path city.map --cotangent g.npy --tau 5     a gradient through the hard solver\n"
       "  perturb bench                                            how fast this machine is\n"
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
   add_path_command(app);
   add_score_commands(app);
   add_sort_command(app);
+  add_neighbors_command(app);
   add_gradient_commands(app);
   add_bench_command(app);
 

@@ -166,8 +166,11 @@ extent legend(canvas* out, int left, int top, int width, const path_picture& pic
     used.height = std::max(used.height, y + key_height / 2 - top);
     x += key_width + gap_after;
   };
-  key("from " + cell_name(picture.source, *picture.map), [&](int kx, int ky) { draw_source(*out, kx + 18.0, ky, 6); });
-  key("to " + cell_name(picture.target, *picture.map), [&](int kx, int ky) { draw_target(*out, kx + 18.0, ky, 6); });
+  const auto ends = [&](const std::vector<int64_t>& cells) {
+    return cells.size() == 1 ? cell_name(cells[0], *picture.map) : "any of " + std::to_string(cells.size()) + " cells";
+  };
+  key("from " + ends(picture.sources), [&](int kx, int ky) { draw_source(*out, kx + 18.0, ky, 6); });
+  key("to " + ends(picture.targets), [&](int kx, int ky) { draw_target(*out, kx + 18.0, ky, 6); });
   const bool dotted = choose_zoom(picture).scale < line_scale;
   key("hard path", [&](int kx, int ky) {
     if (!dotted) out->segment(kx + 3.0, ky, kx + 25.0, ky, 2.2, hard_colour);
@@ -233,8 +236,8 @@ canvas draw(const path_picture& picture) {
     out.frame(x - 1, top - 1, panel_width + 2, panel_height + 2, border);
     draw_hard_path(out, x, top, map, z, picture.hard_path);
     const double radius = std::clamp(z.scale * 0.32, 4.5, 9.0);
-    draw_source(out, x + z.centre(picture.source % map.width), top + z.centre(picture.source / map.width), radius);
-    draw_target(out, x + z.centre(picture.target % map.width), top + z.centre(picture.target / map.width), radius);
+    for (const int64_t cell : picture.sources) draw_source(out, x + z.centre(cell % map.width), top + z.centre(cell / map.width), radius);
+    for (const int64_t cell : picture.targets) draw_target(out, x + z.centre(cell % map.width), top + z.centre(cell / map.width), radius);
     left += cell_width + gap;
   }
   legend(&out, margin, legend_top, inner_width, picture);

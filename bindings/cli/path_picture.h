@@ -22,7 +22,7 @@ struct path_picture {
   const grid* map = nullptr;
   std::string title;
   std::vector<int64_t> hard_path;  // cell indices from source to target
-  int64_t source = 0, target = 0;
+  std::vector<int64_t> sources, targets;
   std::vector<path_panel> panels;
 };
 

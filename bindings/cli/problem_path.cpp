@@ -86,22 +86,27 @@ int64_t parse_cell(const std::string& text, const char* option, const grid& map,
   return cell;
 }
 
-// Settles source and target, see load_path_problem.
+// Settles sources and targets, see load_path_problem.
 void choose_ends(const path_options& options, path_problem& problem) {
-  if (!options.from.empty()) problem.source = parse_cell(options.from, "--from", problem.map, options.file);
-  if (!options.to.empty()) problem.target = parse_cell(options.to, "--to", problem.map, options.file);
-  if (!options.from.empty() && !options.to.empty()) return;
+  for (const std::string& text : options.from) problem.sources.push_back(parse_cell(text, "--from", problem.map, options.file));
+  for (const std::string& text : options.to) problem.targets.push_back(parse_cell(text, "--to", problem.map, options.file));
+  if (!problem.sources.empty() && !problem.targets.empty()) return;
   const regions found = find_regions(problem.map, problem.connectivity);
   if (found.size.empty()) fail_in_file(options.file, "every cell is a wall");
   size_t region;
-  if (!options.from.empty())
-    region = static_cast<size_t>(found.of_cell[static_cast<size_t>(problem.source)]);
-  else if (!options.to.empty())
-    region = static_cast<size_t>(found.of_cell[static_cast<size_t>(problem.target)]);
+  if (!problem.sources.empty())
+    region = static_cast<size_t>(found.of_cell[static_cast<size_t>(problem.sources[0])]);
+  else if (!problem.targets.empty())
+    region = static_cast<size_t>(found.of_cell[static_cast<size_t>(problem.targets[0])]);
   else
     region = static_cast<size_t>(std::max_element(found.size.begin(), found.size.end()) - found.size.begin());
-  if (options.from.empty()) problem.source = found.first[region];
-  if (options.to.empty()) problem.target = found.last[region];
+  if (problem.sources.empty()) problem.sources = {found.first[region]};
+  if (problem.targets.empty()) problem.targets = {found.last[region]};
+}
+
+// The one of `ends` that a path has.
+int64_t end_of_path(const std::vector<int64_t>& ends, const std::vector<float>& y) {
+  return *std::find_if(ends.begin(), ends.end(), [&](int64_t cell) { return y[static_cast<size_t>(cell)] != 0; });
 }
 
 perturb_connectivity parse_connectivity(const std::string& text, grid_kind kind) {
@@ -118,8 +123,12 @@ void add_path_options(CLI::App& app, path_options& options) {
                  "MovingAI .map, ESRI .asc terrain (cost = height - least height + 1) or .npy of costs (NaN, inf: wall)")
       ->required()
       ->type_name("MAP");
-  app.add_option("--from", options.from, "Source cell, counted from 0 [first of the largest connected region]")->type_name("ROW,COL");
-  app.add_option("--to", options.to, "Target cell [last of the region of the source]")->type_name("ROW,COL");
+  app.add_option("--from", options.from, "Source cell, counted from 0; given several times, any of them [first of the largest connected region]")
+      ->type_name("ROW,COL")
+      ->allow_extra_args(false);
+  app.add_option("--to", options.to, "Target cell; given several times, any of them [last of the region of the first source]")
+      ->type_name("ROW,COL")
+      ->allow_extra_args(false);
   const char* const group = "Movement";
   app.add_option("--connectivity", options.connectivity, "4, 8, or 8strict: no cutting of corners [8strict for .map, else 8]")
       ->check(CLI::IsMember({"4", "8", "8strict"}).description(""))
@@ -162,8 +171,16 @@ path_problem load_path_problem(const path_options& options) {
   grid_options.diagonal_factor = problem.diagonal;
   grid_options.count_source = options.count_source ? 1 : 0;
   grid_options.passable = problem.map.passable.data();
-  grid_options.source = problem.source;
-  grid_options.target = problem.target;
+  grid_options.source = problem.sources[0];
+  grid_options.target = problem.targets[0];
+  if (problem.sources.size() > 1) {
+    grid_options.source_count = static_cast<int64_t>(problem.sources.size());
+    grid_options.sources = problem.sources.data();
+  }
+  if (problem.targets.size() > 1) {
+    grid_options.target_count = static_cast<int64_t>(problem.targets.size());
+    grid_options.targets = problem.targets.data();
+  }
   grid_options.cost_floor = problem.cost_floor;
   problem.oracle = make_grid_path(grid_options);
   return problem;
@@ -176,8 +193,9 @@ std::vector<int64_t> ordered_path(const path_problem& problem, const std::vector
   std::vector<int64_t> before(y.size(), -1);
   using entry = std::pair<double, int64_t>;
   std::priority_queue<entry, std::vector<entry>, std::greater<>> queue;
-  distance[static_cast<size_t>(problem.source)] = 0;
-  queue.emplace(0.0, problem.source);
+  const int64_t source = end_of_path(problem.sources, y), target = end_of_path(problem.targets, y);
+  distance[static_cast<size_t>(source)] = 0;
+  queue.emplace(0.0, source);
   while (!queue.empty()) {
     const auto [reached, cell] = queue.top();
     queue.pop();
@@ -194,12 +212,19 @@ std::vector<int64_t> ordered_path(const path_problem& problem, const std::vector
     });
   }
   std::vector<int64_t> path;
-  for (int64_t cell = problem.target; cell >= 0; cell = before[static_cast<size_t>(cell)]) path.push_back(cell);
+  for (int64_t cell = target; cell >= 0; cell = before[static_cast<size_t>(cell)]) path.push_back(cell);
   std::reverse(path.begin(), path.end());
   return path;
 }
 
 std::string cell_text(int64_t cell, int64_t width) { return std::to_string(cell / width) + "," + std::to_string(cell % width); }
+
+std::string cells_text(const std::vector<int64_t>& cells, int64_t width) {
+  constexpr size_t shown = 4;
+  std::string text;
+  for (size_t i = 0; i < std::min(cells.size(), shown); ++i) text += (i > 0 ? " or " : "") + cell_text(cells[i], width);
+  return cells.size() > shown ? text + " or " + std::to_string(cells.size() - shown) + " more" : text;
+}
 
 const char* connectivity_text(perturb_connectivity connectivity) {
   if (connectivity == PERTURB_CONNECT_4) return "4 neighbours";

@@ -72,13 +72,13 @@ void load_csv(const score_options& options, score_problem& problem) {
     for (int64_t column = columns.first; column <= columns.last; ++column) problem.scores.push_back(csv_number(table, row, column));
 }
 
-void load_npy(const score_options& options, score_problem& problem) {
+void load_npy(const score_options& options, const std::string& what, score_problem& problem) {
   const array values = read_npy(read_file(options.file), options.file);
   if (values.shape.empty() || values.shape.size() > 2)
-    fail_in_file(options.file, "the array has shape " + shape_text(values.shape) + "; scores need one or two dimensions (rows, items)");
+    fail_in_file(options.file, "the array has shape " + shape_text(values.shape) + "; " + what + " need one or two dimensions (rows, items)");
   const int64_t width = values.shape.back();
   const int64_t rows = values.shape.size() == 1 ? 1 : values.shape[0];
-  if (rows == 0 || width == 0) fail_in_file(options.file, "the array has shape " + shape_text(values.shape) + ", no scores");
+  if (rows == 0 || width == 0) fail_in_file(options.file, "the array has shape " + shape_text(values.shape) + ", no " + what);
   std::vector<std::string> names;
   for (int64_t column = 0; column < width; ++column) names.push_back(std::to_string(column));
   const column_range columns = parse_columns(options.columns, names, options.file);
@@ -123,15 +123,20 @@ void add_score_options(CLI::App& app, score_options& options, score_oracle oracl
   }
 }
 
-score_problem load_score_problem(const score_options& options, score_oracle oracle) {
+score_problem load_rows(const score_options& options, const char* what) {
   score_problem problem;
   const std::string kind = extension(options.file);
   if (kind == ".csv")
     load_csv(options, problem);
   else if (kind == ".npy")
-    load_npy(options, problem);
+    load_npy(options, what, problem);
   else
-    fail_in_file(options.file, "the extension of scores must be .csv or .npy");
+    fail_in_file(options.file, "the extension of " + std::string(what) + " must be .csv or .npy");
+  return problem;
+}
+
+score_problem load_score_problem(const score_options& options, score_oracle oracle) {
+  score_problem problem = load_rows(options, "scores");
   const int64_t n = problem.n();
   if ((oracle == score_oracle::top_k || oracle == score_oracle::sort) && options.k > n)
     throw input_error("-k: " + std::to_string(options.k) + " of " + std::to_string(n) + " items cannot be picked");

@@ -34,6 +34,9 @@ struct score_problem {
   int64_t rows() const { return static_cast<int64_t>(row_numbers.size()); }
 };
 
+// Rows of numbers from a .csv or .npy, without an oracle. what: what the numbers are, for messages.
+score_problem load_rows(const score_options& options, const char* what);
+
 void add_score_options(CLI::App& app, score_options& options, score_oracle oracle);
 score_problem load_score_problem(const score_options& options, score_oracle oracle);
 

@@ -49,6 +49,34 @@ void session::sorted_values(const perturb_oracle* oracle, const perturb_noise& n
   device_error.download(std_error);
 }
 
+void session::nearest_neighbors(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, int64_t dimensions, const float* queries,
+                                const float* points, float* y, float* y_std_error) {
+  const auto call = [&](const float* q, const float* x, float* mean, float* error) {
+    check(perturb_nearest_neighbors(context_.get(), oracle, &noise, rows, dimensions, q, x, mean, error));
+  };
+  if (!on_cuda(context_)) return call(queries, points, y, y_std_error);
+  const int64_t n = perturb_oracle_input_size(oracle);
+  const device_array device_queries(queries, rows * dimensions), device_points(points, n * dimensions);
+  device_array device_y(y, rows * n), device_error(y_std_error, rows * n);
+  call(device_queries.data(), device_points.data(), device_y.data(), device_error.data());
+  device_y.download(y);
+  device_error.download(y_std_error);
+}
+
+void session::nearest_neighbors_vjp(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, int64_t dimensions, const float* queries,
+                                    const float* points, const float* cotangent, float* gradient_queries, float* gradient_points) {
+  const auto call = [&](const float* q, const float* x, const float* g, float* of_queries, float* of_points) {
+    check(perturb_nearest_neighbors_vjp(context_.get(), oracle, &noise, rows, dimensions, q, x, g, of_queries, of_points));
+  };
+  if (!on_cuda(context_)) return call(queries, points, cotangent, gradient_queries, gradient_points);
+  const int64_t n = perturb_oracle_input_size(oracle);
+  const device_array device_queries(queries, rows * dimensions), device_points(points, n * dimensions), device_cotangent(cotangent, rows * n);
+  device_array of_queries(gradient_queries, rows * dimensions), of_points(gradient_points, n * dimensions);
+  call(device_queries.data(), device_points.data(), device_cotangent.data(), of_queries.data(), of_points.data());
+  of_queries.download(gradient_queries);
+  of_points.download(gradient_points);
+}
+
 void session::gradient(gradient_method method, const perturb_oracle* oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
                        int64_t rows, const float* theta, const float* cotangent, float* gradient) {
   const auto call = [&](const float* t, const float* g, float* out) {

@@ -23,6 +23,10 @@ class session {
   void expectation(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* y, float* y_std_error,
                    float* value, float* value_std_error);
   void sorted_values(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, const float* theta, float* values, float* std_error);
+  void nearest_neighbors(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, int64_t dimensions, const float* queries, const float* points,
+                         float* y, float* y_std_error);
+  void nearest_neighbors_vjp(const perturb_oracle* oracle, const perturb_noise& noise, int64_t rows, int64_t dimensions, const float* queries,
+                             const float* points, const float* cotangent, float* gradient_queries, float* gradient_points);
   // By perturb_vjp, perturb_lpgd or perturb_imle.
   void gradient(gradient_method method, const perturb_oracle* oracle, const perturb_noise& noise, const perturb_lpgd_options& options,
                 int64_t rows, const float* theta, const float* cotangent, float* gradient);

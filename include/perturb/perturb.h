@@ -133,12 +133,15 @@ PERTURB_API perturb_status perturb_context_set_stream(perturb_context* context, 
 PERTURB_API perturb_status perturb_context_set_workspace(perturb_context* context, void* memory, size_t bytes);
 
 /* Lends arrays of [batch] entries, one per row of the calls that follow, until they are taken back (NULL, NULL): host memory on a CPU context,
- * device memory on a CUDA context. Either may be NULL. perturb_solve to perturb_sorted_values_vjp, perturb_lpgd, perturb_imle, perturb_spo_plus,
- * perturb_project and perturb_identity_vjp write them.
- * Meanwhile perturb_cost_expectation, and on CUDA contexts calls that run a solver of the caller's, are UNSUPPORTED; other calls do not look at them.
+ * device memory on a CUDA context. Either may be NULL. Every call on rows of theta writes them, with every oracle, but for accumulators and
+ * perturb_expectation_adaptive, which do not look at them: their rows come in several calls, and share the number of samples.
  * status: a row whose contents a call would refuse no longer stops its batch. Its outputs are NaN, the other rows' are what they would be without it, and
- *   status[b] is PERTURB_ERROR_NON_FINITE (NaN, infinity or a number beyond what the call takes in its theta or operand), PERTURB_ERROR_INVALID_ARGUMENT (a
- *   perturbed cost that NEGATIVE_ERROR refuses) or PERTURB_OK. A call that fails for another reason may have written it, and other rows.
+ *   status[b] is PERTURB_ERROR_NON_FINITE (NaN, infinity or a number beyond what the call takes in its theta or operand, or in a distance made of its query),
+ *   PERTURB_ERROR_INVALID_ARGUMENT (a perturbed cost that NEGATIVE_ERROR refuses) or PERTURB_OK; on CUDA contexts PERTURB_ERROR_CALLBACK where a solver or a
+ *   cost function of the caller's left an entry that is not finite, which on CPU contexts fails the call. A point of nearest neighbours that is not finite is
+ *   in every row. gradient_points is then summed over the rows that are OK, and NaN in such a point. Solvers and cost functions are not given refused rows on
+ *   CPU contexts, are given zeros for them on CUDA contexts, and are told row numbers, which sentences count too, from the caller's first row. A call that
+ *   fails for another reason may have written status, and other rows.
  * clamped: how many perturbed costs of the row, over all samples and cells that are no walls, were below cost_floor and taken as it: 0 for other oracles,
  *   for rows that are not OK and for LPGD and its family. Counting makes the noise once more.
  * Whether targets can be reached is known when a grid is created. */
@@ -623,7 +626,7 @@ PERTURB_API perturb_status perturb_nearest_neighbors(perturb_context* context, c
  *   gradient_queries [batch, dimensions] or NULL: -2 sum_i t_bi (q_b - x_i)
  *   gradient_points [n, dimensions] or NULL:       2 sum_b t_bi (q_b - x_i)
  * At least one must be given. Sums are in double, in ascending order. gradient_points sums over the rows: parts of a batch must be added up by the
- * caller, and agree with the whole to rounding; on CUDA a row that the CPU would refuse makes all of it NaN. */
+ * caller, and agree with the whole to rounding; on CUDA a row that the CPU would refuse makes all of it NaN, unless a status of rows is lent. */
 PERTURB_API perturb_status perturb_nearest_neighbors_vjp(perturb_context* context, const perturb_oracle* oracle, const perturb_noise* noise, int64_t batch,
                                                          int64_t dimensions, const float* queries, const float* points, const float* cotangent,
                                                          float* gradient_queries, float* gradient_points);

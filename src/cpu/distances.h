@@ -51,6 +51,10 @@ void distance_gradient(const distance_sum& s, int64_t first, int64_t last, float
       for (int64_t t = 0; t < s.terms; ++t) {
         const double weight = s.weights[r * s.row_stride + t * s.term_stride];
         const float* c = s.c + t * s.dimensions + j0;
+        if (s.leave_out && weight != weight) {
+          for (int64_t j = 0; j < block; ++j) sums[j] += 0.0 * (double)a[j];
+          continue;
+        }
         for (int64_t j = 0; j < block; ++j) sums[j] += weight * ((double)a[j] - (double)c[j]);
       }
       for (int64_t j = 0; j < block; ++j) gradient[r * s.dimensions + j0 + j] = finite_float(-2.0 * sums[j]);

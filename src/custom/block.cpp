@@ -125,7 +125,7 @@ void problem_block::sample(int64_t first, int64_t count) {
 solver_failure problem_block::add_costs(const call& c, int64_t first, int64_t count, const solver_failure& solving, float* costs) {
   if (solving) count = solving.problem - first;
   if (count == 0) return solving;
-  for (int64_t k = 0; k < count; ++k) rows_[k] = (first + k) / c.samples;
+  for (int64_t k = 0; k < count; ++k) rows_[k] = c.row_of_caller + (first + k) / c.samples;
   const solver_failure failure = call_cost(c, first, count, y_, rows_, costs);
   return failure ? failure : solving;
 }

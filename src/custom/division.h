@@ -25,6 +25,7 @@ struct division {
   int64_t units;
   int64_t batch;
   int threads;
+  int most_threads;  // of this call, and of any part of its rows
 
   struct range {
     int64_t first, last;
@@ -40,6 +41,7 @@ struct division {
     units = in_turns ? batch * chunks : (batch + rows - 1) / rows;
     block = std::clamp<int64_t>(block_floats / std::max(c.n(), c.m()), 1, block_limit);
     threads = (int)std::min(wanted, units);
+    most_threads = (int)std::min(wanted, in_turns ? units : batch);
   }
 
   range problems(int64_t unit) const {

@@ -71,11 +71,11 @@ class engine {
   }
 
   perturb_status scratch_bytes(size_t& bytes) const {
-    const double total = (double)common_bytes_ + (double)division_.threads * (double)share_bytes_;
+    const double total = (double)common_bytes_ + (double)division_.most_threads * (double)share_bytes_;
     if (total > 0x1p62)
       return fail(PERTURB_ERROR_OUT_OF_MEMORY, "scratch: %g bytes for this call on %d threads are beyond any memory", total,
-                  division_.threads);
-    bytes = common_bytes_ + (size_t)division_.threads * share_bytes_;
+                  division_.most_threads);
+    bytes = common_bytes_ + (size_t)division_.most_threads * share_bytes_;
     return PERTURB_OK;
   }
 
@@ -222,6 +222,7 @@ call solving_rows(const call& c) {
   rows.first_row = c.first_row;
   rows.theta = c.theta;
   rows.cost = c.cost;
+  rows.row_of_caller = c.row_of_caller;
   return rows;
 }
 

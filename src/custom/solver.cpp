@@ -92,7 +92,7 @@ const char* name_of(resolve_input input) {
 perturb_status report(const call& c, const solver_failure& failure) {
   char where[128], entry[64], what[sizeof failure.text + 32];
   const char* who = failure.by_cost ? "options: the cost function" : "oracle: the solver";
-  const int64_t row = failure.problem / c.samples, sample = failure.problem % c.samples;
+  const int64_t row = c.row_of_caller + failure.problem / c.samples, sample = failure.problem % c.samples;
   if (!takes_noise(c.operation))
     std::snprintf(where, sizeof where, "row %" PRId64 "%s%s", row, failure.input ? " of " : "", failure.input ? failure.input : "");
   else

@@ -50,7 +50,7 @@ quick=(--samples 64 --threads 1)
 # ---------------------------------------------------------------- help and usage
 expect 0 '^perturb [0-9]+\.[0-9]+\.[0-9]+ \(library [0-9]+\.[0-9]+\.[0-9]+\)$' --version
 expect 0 'Exit codes: 0 done' --help
-for command in path rank top-k argmax sort vjp lpgd imle bench; do
+for command in path rank top-k argmax sort neighbors vjp lpgd imle bench; do
   expect 0 'Usage: perturb '$command $command --help
   expect 0 'Examples:' $command --help
 done
@@ -62,6 +62,8 @@ expect 2 'no such command or option: fly' fly
 expect 2 'no such command or option: --fly' --fly
 expect 2 'map is required' path
 expect 2 'scores is required' rank
+expect 2 'points is required' neighbors
+expect 2 'queries is required' neighbors "$wine"
 expect 2 '-k is required' top-k "$wine"
 expect 2 'subcommand is required' vjp
 expect 2 'cotangent is required' vjp rank "$wine"
@@ -141,6 +143,22 @@ cmp -s a.csv b.csv && fail "the seed does not change the result"
 expect 0 'wrote one.npy' path "$maze" -o one.npy --epsilon 0.5 "${quick[@]}"
 expect 0 'one.npy: 32 x 32, 1024 passable cells' path one.npy "${quick[@]}"
 
+# Sets of ends: the path is that of the nearest pair, whatever their order; without noise and with it.
+ends=(--from 2,15 --from 30,31 --from 16,7 --to 27,1 --to 1,1)
+json 'd["sources"] == [[2, 15], [30, 31], [16, 7]] and d["targets"] == [[27, 1], [1, 1]] and d["from"] == d["hard"]["path"][0] and d["to"] == d["hard"]["path"][-1]' \
+  path "$maze" "${ends[@]}" "${quick[@]}"
+json 'd["from"] in d["sources"] and d["to"] in d["targets"] and sum(c in d["sources"] for c in d["hard"]["path"]) == 1' path "$maze" "${ends[@]}" --count-source "${quick[@]}"
+least=$(for from in 2,15 30,31 16,7; do for to in 27,1 1,1; do
+  "$perturb" path "$maze" --from $from --to $to "${quick[@]}" | sed -n 's/.* cost \([0-9.]*\).*/\1/p' | head -n 1
+done; done | sort -g | head -n 1)
+expect 0 "from 2,15 or 30,31 or 16,7 to 27,1 or 1,1: shortest path of [0-9]+ cells, cost $least, from " path "$maze" "${ends[@]}" "${quick[@]}"
+json 'all(abs(sum(d["results"][0]["expected"][r][c] for r, c in ends) - 1) < 1e-5 for ends in (d["sources"], d["targets"]))' path "$maze" "${ends[@]}" "${quick[@]}"
+expect 0 'wrote ends.png' path "$maze" "${ends[@]}" -o ends.png "${quick[@]}"
+expect 0 'from 2,15 or 30,31 or 16,7 to 27,1 or 1,1: gradient' vjp path "$maze" "${ends[@]}" --cotangent ones "${quick[@]}"
+expect 0 'from 2,15 or 2,15 or 2,15 or 2,15 or 1 more to' path "$maze" --from 2,15 --from 2,15 --from 2,15 --from 2,15 --from 2,15 "${quick[@]}"
+expect 2 'from: cell 0,0 of .* is a wall' path "$maze" --from 2,15 --from 0,0
+expect 2 "to: expected ROW,COLUMN such as 3,14, got '4;4'" path "$maze" --to 27,1 --to '4;4'
+
 # ---------------------------------------------------------------- scores
 expect 0 'row 0: rank of 13 items, epsilon 0.3, 64 samples' rank "$wine" --row 0 --columns A1:A13 --epsilon 0.3 "${quick[@]}"
 json 'sorted(d["rows"][0]["hard"]) == list(range(1, 14)) and abs(sum(d["rows"][0]["expected"]) - 91) < 1e-3' rank "$wine" --row 0 --columns A1:A13 "${quick[@]}"
@@ -169,6 +187,38 @@ expect 0 'sorted.npy, row 177: argmax of 2 items' argmax sorted.npy "${quick[@]}
 expect 2 'k' sort "$wine" -k 17
 expect 2 'k' sort "$wine" -k 0
 expect 2 'excludes' sort "$wine" -k 2 --descending
+
+# ---------------------------------------------------------------- nearest neighbours
+printf 'x,y,label\n0,0,a\n1,0,b\n0,1,c\n5,5,d\n' >points.csv
+printf 'x,y,label\n0.1,0,q\n4,4,r\n' >queries.csv
+at=(--columns x:y)
+expect 0 'queries.csv, row 1: 2 nearest of 4 points, epsilon 0.5, 64 samples' neighbors points.csv queries.csv -k 2 "${at[@]}" -e 0.5 "${quick[@]}"
+json 'd["rows"][0]["hard"] == [1, 1, 0, 0] and d["rows"][1]["hard"][3] == 1 and all(abs(sum(r["expected"]) - 2) < 1e-5 for r in d["rows"])' \
+  neighbors points.csv queries.csv --k 2 "${at[@]}" -e 0.5 "${quick[@]}"
+json 'd["rows"][0]["expected"] == d["rows"][0]["hard"] and "gradient" not in d["rows"][0]' neighbors points.csv queries.csv "${at[@]}" -e 0 "${quick[@]}"
+# With Gumbel noise one neighbour is softmax of the negative squared distances: 0.01, 0.81, 1.01 and beyond reach.
+json 'all(abs(y - w) < 5 * s + 1e-3 for y, s, w in zip(d["rows"][0]["expected"], d["rows"][0]["std_error"], [0.5502946, 0.2472633, 0.2024421]))' \
+  neighbors points.csv queries.csv --row 0 "${at[@]}" --distribution gumbel -n 20000
+# Moving everything moves no distance: the gradients of queries and points add up to 0.
+printf '1,0,0,2\n' >g1.csv
+json 'all(abs(sum(r["gradient"][j] for r in d["rows"]) + sum(p[j] for p in d["gradient_points"])) < 1e-3 for j in (0, 1)) and any(v != 0 for v in d["rows"][0]["gradient"])' \
+  neighbors points.csv queries.csv -k 2 "${at[@]}" --cotangent g1.csv "${quick[@]}"
+expect 0 'gradient of <g, expected> in the query:' neighbors points.csv queries.csv "${at[@]}" --cotangent g1.csv "${quick[@]}"
+expect 0 'wrote near.npy' neighbors points.csv queries.csv "${at[@]}" -k 2 -o near.csv -o near.npy "${quick[@]}"
+[ "$(head -n 1 near.csv)" = row,point,distance,hard,expected,std_error ] || fail "header of near.csv"
+expect 0 'near.npy, row 1: argmax of 4 items' argmax near.npy "${quick[@]}"
+# A query has the same numbers alone and among the others.
+"$perturb" neighbors points.csv queries.csv "${at[@]}" --row 1 -o near1.csv "${quick[@]}" >/dev/null && "$perturb" neighbors points.csv queries.csv "${at[@]}" -o near.csv "${quick[@]}" >/dev/null
+[ "$(grep '^1,' near.csv)" = "$(grep '^1,' near1.csv)" ] || fail "query 1 depends on the other queries"
+expect 2 "points.csv:2: field 3 \('label'\) is 'a', not a number" neighbors points.csv queries.csv
+expect 2 'g.csv: a query has 3 columns, but a point of near.npy has 4' neighbors near.npy g.csv
+expect 2 '-k: 5 of 4 points' neighbors points.csv queries.csv "${at[@]}" -k 5
+expect 2 'the extension of points must be .csv or .npy' neighbors "$maze" queries.csv
+expect 2 'none.csv: cannot be opened' neighbors points.csv none.csv "${at[@]}"
+expect 2 'row: .* has no row 2, only 0 to 1' neighbors points.csv queries.csv "${at[@]}" --row 2
+expect 2 'g.csv: the cotangent has shape \(1, 3\), expected \(2, 4\) or one row for all' neighbors points.csv queries.csv "${at[@]}" --cotangent g.csv
+printf '3e19,0\n' >far.csv
+expect 1 'squared distance.*PERTURB_ERROR_INVALID_ARGUMENT' neighbors points.csv far.csv --columns 0:1
 
 # ---------------------------------------------------------------- gradients
 expect 0 'gradient of <g, expected top-k>' vjp top-k "$wine" -k 3 --row 0 --cotangent ones "${quick[@]}"

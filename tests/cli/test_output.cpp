@@ -106,7 +106,8 @@ TEST(path_picture, size_walls_and_heat) {
   picture.map = &map;
   picture.title = "a title";
   picture.hard_path = {0, 1, 2, 3, 4};
-  picture.target = 4;
+  picture.sources = {0};
+  picture.targets = {4};
   for (const char* title : {"epsilon = 1", "epsilon = 2"}) picture.panels.push_back({title, "", expected});
   const canvas drawn = decode(draw(picture).png());
   // Two panels of 5 cells of 40 pixels are narrower than the legend, which then goes on over several lines.
@@ -134,7 +135,8 @@ TEST(path_picture, every_size_of_map) {
     path_picture picture;
     picture.map = &map;
     picture.title = std::string(200, 'W');
-    picture.target = map.cells() - 1;
+    picture.sources = {0};
+    picture.targets = {map.cells() - 1};
     picture.hard_path = {0};
     picture.panels.push_back({"epsilon = 1", "expected cost 1 \x7F 0.1", expected});
     const canvas drawn = draw(picture);

@@ -23,6 +23,9 @@ ranks=$data/wine_label_ranking.csv
 same rank "$ranks" --row 0 --columns A1:A13 --epsilon 0.3 --samples 200 --json
 same top-k "$ranks" -k 3 --row 1 --columns A1:A13 --epsilon 0.3 --samples 200
 same argmax "$ranks" --row 2 --columns A1:A13 --epsilon 0.3 --samples 200 --distribution gumbel
+printf '0,0\n1,0\n0,1\n5,5\n' >"$scratch/points.csv"
+printf '0.1,0\n4,4\n' >"$scratch/queries.csv"
+same neighbors "$scratch/points.csv" "$scratch/queries.csv" -k 2 --epsilon 0.3 --samples 200 --cotangent ones --json
 # Without a device (the wrapper left out, no driver) CUDA is refused with a sentence and auto computes on the CPU.
 if [ "$wrapper" != env ]; then
   if "$command" rank "$ranks" --row 0 --columns A1:A13 --samples 10 --device cuda >"$scratch/out" 2>"$scratch/error"; then

@@ -386,19 +386,124 @@ TEST_F(cuda_custom, failures) {
   }
 }
 
-TEST_F(cuda_custom, status_of_rows_is_refused) {
-  const test_case c = shape(6, 3, 4);
-  both_memories solver{c.n, c.n};
-  prepared_case p(cpu.get(), c);
-  p.oracle = solver.oracle();
-  device_call call(cuda.get(), p, entry_point::expectation);
-  const device_buffer status(3 * sizeof(int32_t));
-  require(perturb_context_set_row_status(cuda.get(), status.as<int32_t>(), nullptr));
-  EXPECT_EQ(call.valid.call(), PERTURB_ERROR_UNSUPPORTED);
-  EXPECT_EQ(solver.calls, 0);
-  require(perturb_context_set_row_status(cuda.get(), nullptr, nullptr));
-  require(call.valid.call());
-  count(2);
+// ---------------------------------------------------------------- a status of rows
+
+// Lent to a context for as long as this object lives.
+struct lent_status {
+  perturb_context* context;
+  int64_t batch;
+  device_buffer status, clamped;
+
+  lent_status(perturb_context* to, int64_t rows) : context(to), batch(rows), status(rows * sizeof(int32_t)), clamped(rows * sizeof(int64_t)) {
+    require_cuda(cudaMemset(clamped.as<void>(), 0xa5, rows * sizeof(int64_t)));
+    require(perturb_context_set_row_status(context, status.as<int32_t>(), clamped.as<int64_t>()));
+  }
+  ~lent_status() { (void)perturb_context_set_row_status(context, nullptr, nullptr); }
+  template <class T>
+  std::vector<T> read(const device_buffer& from) const {
+    std::vector<T> values(batch);
+    require_cuda(cudaDeviceSynchronize());
+    require_cuda(cudaMemcpy(values.data(), from.as<T>(), batch * sizeof(T), cudaMemcpyDeviceToHost));
+    return values;
+  }
+  std::vector<int32_t> statuses() const { return read<int32_t>(status); }
+  std::vector<int64_t> counts() const { return read<int64_t>(clamped); }
+};
+
+// Two refused rows of five, and one that the solver spoils, which the CPU has no status for: each by its own status, the others as on the CPU.
+TEST_F(cuda_custom, status_of_rows) {
+  for (int64_t samples : {4, 300}) {
+    test_case c = shape(6, 5, samples);
+    c.per_item = false;
+    both_memories solver{c.n, c.n};
+    prepared_case p(cpu.get(), c);
+    p.factors = std::vector<float>(c.n, 1.0f);
+    p.factors[0] = 0;  // item 0 tells the rows apart
+    p.c.per_item = true;
+    for (int64_t b = 0; b < c.batch; ++b) p.theta[b * c.n] = p.theta_true[b * c.n] = static_cast<float>(b % 4), p.cotangent[b * c.n] = 0;
+    p.oracle = solver.oracle();
+    prepared_case bad(cpu.get(), p.c);
+    bad.theta = p.theta, bad.theta_true = p.theta_true, bad.cotangent = p.cotangent, bad.tangent = p.tangent, bad.target = p.target, bad.factors = p.factors;
+    bad.oracle = solver.oracle();
+    bad.theta[1 * c.n + 2] = NAN;
+    for (std::vector<float>* operand : {&bad.cotangent, &bad.tangent, &bad.target, &bad.theta_true}) (*operand)[4 * c.n + 3] = HUGE_VALF;
+    for (perturb_operation operation : custom_operations) {
+      SCOPED_TRACE(operation_names[operation]);
+      const bool operand = operation != PERTURB_OP_SOLVE && operation != PERTURB_OP_SAMPLE && operation != PERTURB_OP_EXPECTATION && operation != PERTURB_OP_JACOBIAN;
+      solver.spoiled_from = INFINITY;
+      const std::vector<float> expected = run_all(cpu.get(), p, operation);
+      solver.spoiled_from = 3;  // row 3
+      const lent_status lent(cuda.get(), c.batch);
+      device_memory memory;
+      const std::vector<float> got = run_rows(memory, cuda.get(), bad, operation, make_noise(bad.c, bad.factors), 0, c.batch);
+      EXPECT_EQ(lent.statuses(), (std::vector<int32_t>{PERTURB_OK, PERTURB_ERROR_NON_FINITE, PERTURB_OK, PERTURB_ERROR_CALLBACK,
+                                                       operand ? PERTURB_ERROR_NON_FINITE : PERTURB_OK}));
+      EXPECT_EQ(lent.counts(), std::vector<int64_t>(c.batch, 0));
+      const size_t width = expected.size() / c.batch;
+      for (size_t i = 0; i < got.size(); ++i) {
+        const size_t b = i / width;
+        const bool refused = b == 1 || b == 3 || (b == 4 && operand);
+        ASSERT_TRUE(refused ? std::isnan(got[i]) : std::bit_cast<uint32_t>(got[i]) == std::bit_cast<uint32_t>(expected[i])) << "row " << b << " holds " << got[i];
+      }
+      count(got.size());
+    }
+    solver.spoiled_from = INFINITY;
+    solver.spoiled_row = 2;  // its cost
+    const lent_status lent(cuda.get(), c.batch);
+    device_memory memory;
+    run_cost(memory, cuda.get(), bad, solver.cost());
+    EXPECT_EQ(lent.statuses(), (std::vector<int32_t>{PERTURB_OK, PERTURB_ERROR_NON_FINITE, PERTURB_ERROR_CALLBACK, PERTURB_OK, PERTURB_OK}));
+    count();
+  }
+}
+
+// Costs of grids: refused ones, and the CPU's counts of clamped ones, in one tile and in many.
+TEST_F(cuda_custom, status_of_costs_on_grids) {
+  for (int64_t samples : {20, 300}) {
+    test_case c = case_list().grid_case(5, 6);
+    c.batch = 4;
+    c.samples = samples;
+    c.theta = inputs::cheap;
+    c.cost_floor = 0.4f;
+    c.wall = walls::random_nan;
+    both_memories costs{c.n, c.n};
+    prepared_case p(cpu.get(), c);
+    const std::vector<uint8_t> passable = make_passable(c);
+    p.theta[2 * c.n + (std::find(passable.begin(), passable.end(), 1) - passable.begin())] = NAN;
+    std::vector<int32_t> status(c.batch);
+    std::vector<int64_t> clamped(c.batch);
+    require(perturb_context_set_row_status(cpu.get(), status.data(), clamped.data()));
+    host_memory host;
+    const std::vector<float> expected = run_cost(host, cpu.get(), p, costs.cost());
+    require(perturb_context_set_row_status(cpu.get(), nullptr, nullptr));
+    EXPECT_GT(clamped[0], 0);
+    EXPECT_EQ(clamped[2], 0);
+    {
+      const lent_status lent(cuda.get(), c.batch);
+      device_memory device;
+      const std::vector<float> got = run_cost(device, cuda.get(), p, costs.cost());
+      EXPECT_EQ(lent.statuses(), status);
+      EXPECT_EQ(lent.counts(), clamped);
+      for (size_t i = 0; i < got.size(); ++i) ASSERT_TRUE(std::isnan(expected[i]) ? std::isnan(got[i]) : got[i] == expected[i]) << i;
+    }
+    perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
+    options.height = c.height;
+    options.width = c.width;
+    options.target = c.n - 1;
+    options.negative = PERTURB_NEGATIVE_ERROR;
+    options.cost_floor = 0.25f;
+    p.oracle = make_grid(options);
+    p.c.epsilon = 0.05f;
+    p.c.baseline = PERTURB_BASELINE_UNPERTURBED;
+    std::fill(p.theta.begin(), p.theta.end(), 2.0f);
+    p.theta[c.n + 3] = 0.2501f;  // below in some sample
+    const lent_status lent(cuda.get(), c.batch);
+    device_memory device;
+    run_cost(device, cuda.get(), p, costs.cost());
+    EXPECT_EQ(lent.statuses(), (std::vector<int32_t>{PERTURB_OK, PERTURB_ERROR_INVALID_ARGUMENT, PERTURB_OK, PERTURB_OK}));
+    EXPECT_EQ(lent.counts(), std::vector<int64_t>(c.batch, 0));
+    count(3);
+  }
 }
 
 TEST_F(cuda_custom, solvers_for_the_other_memory_are_refused) {

@@ -56,6 +56,42 @@ TEST(cuda_row_status, clamped_costs_are_counted) {
   }
 }
 
+// ---------------------------------------------------------------- calls made of other calls
+
+TEST(cuda_row_status, amplitudes_and_covariances) {
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  const device_buffer status(spoiled_batch * sizeof(int32_t));
+  require(perturb_context_set_row_status(cuda.get(), status.as<int32_t>(), nullptr));
+  for (const test_case& c : spoiled_cases()) {
+    device_memory memory[2];
+    expect_case_apart(cpu.get(), cuda.get(), memory, spoiled_case(cpu.get(), c), [&] { return copy_of<int32_t>(status, spoiled_batch); });
+  }
+}
+
+TEST(cuda_row_status, nearest_neighbors) {
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  const device_buffer status(6 * sizeof(int32_t)), clamped(6 * sizeof(int64_t));
+  require(perturb_context_set_row_status(cuda.get(), status.as<int32_t>(), clamped.as<int64_t>()));
+  device_memory memory[3];
+  expect_neighbors_apart(cpu.get(), cuda.get(), memory, [&] { return copy_of<int32_t>(status, 6); });
+  EXPECT_EQ(copy_of<int64_t>(clamped, 6), std::vector<int64_t>(6, 0));
+}
+
+TEST(cuda_row_status, exact) {
+  const context_ptr cpu = make_context(1), cuda = make_cuda_context();
+  ASSERT_TRUE(cuda) << perturb_last_error();
+  const device_buffer status(3 * sizeof(int32_t)), clamped(3 * sizeof(int64_t));
+  require(perturb_context_set_row_status(cuda.get(), status.as<int32_t>(), clamped.as<int64_t>()));
+  for (const test_case& c : exact_cases()) {
+    if (c.n > 5 && c.n != 129) continue;
+    device_memory memory[2];
+    expect_exact_apart(cpu.get(), cuda.get(), memory, c, [&] { return copy_of<int32_t>(status, 3); });
+  }
+  EXPECT_EQ(copy_of<int64_t>(clamped, 3), std::vector<int64_t>(3, 0));
+}
+
 TEST(cuda_row_status, refused_costs) {
   const context_ptr cuda = make_cuda_context();
   ASSERT_TRUE(cuda) << perturb_last_error();
