@@ -107,6 +107,12 @@ def shrunk(w):
     return dataclasses.replace(w, batch=min(w.batch, 4), samples=min(w.samples, 20))
 
 
+def save(found, path):
+    """After every figure: a run takes long, and what it has found so far is worth keeping if it is stopped."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", required=True)
@@ -139,6 +145,7 @@ def main():
             result["peer_bytes"] = memory_of(arguments, key, w)
             result["perturb_bytes"] = max(memory_of(arguments, "perturb", w), ours.workspace(w))
             found["results"].append(result)
+            save(found, arguments.json)
             print(f"{w.name:42} {peer.name:18} {result['ratio']:8.1f}x ({result['least']:.1f} to {result['most']:.1f})  memory {result['peer_bytes'] / result['perturb_bytes']:.0f}x", flush=True)
     for title, (axis, all_of) in lines.items():
         for w in all_of:
@@ -155,9 +162,8 @@ def main():
                 point["seconds"][peer.name] = min(seconds(theirs, s) for s in range(3))
                 point["bytes"][peer.name] = memory_of(arguments, key, w)
             found["sweeps"].append(point)
+            save(found, arguments.json)
             print(title, axis, value, {name: f"{t * 1e3:.3g} ms" for name, t in point["seconds"].items()}, flush=True)
-    with open(arguments.json, "w", encoding="utf-8") as file:
-        json.dump(found, file, indent=1)
     return 0
 
 
