@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../tests/operations.h"
@@ -108,6 +109,11 @@ class call_list {
     noises_.push_back(test::make_noise(c, {}));
     return cases_.back();
   }
+  // Values that no case has: `Memory` may point to them.
+  const float* input(std::vector<float> values) {
+    values_.push_back(std::move(values));
+    return memory_.input(values_.back().data(), static_cast<int64_t>(values_.back().size()));
+  }
   const float* theta_of(const test::prepared_case& p) { return memory_.input(p.theta.data(), p.c.batch * p.c.n); }
 
   void add(const std::string& name, const test::test_case& c, std::function<perturb_status()> run) { all.push_back({name, c.batch * c.samples, c.n, std::move(run)}); }
@@ -173,7 +179,7 @@ class call_list {
       for (int64_t i = 0; i < count; ++i) values[i] = test::uniform_float(seed, i, -1, 1);
       return values;
     };
-    const float *q = memory_.input(uniform(1, queries * d).data(), queries * d), *x = memory_.input(uniform(2, points * d).data(), points * d);
+    const float *q = input(uniform(1, queries * d)), *x = input(uniform(2, points * d));
     if (!vjp) {
       float* y = memory_.output(queries * points);
       return add("nearest_neighbors/points:1000/k:10", p.c, [=] { return perturb_nearest_neighbors(context, oracle, noise, queries, d, q, x, y, nullptr); });
@@ -233,7 +239,7 @@ class call_list {
     std::vector<float> z(8 * samples * 1000);
     test::require(perturb_noise_fill(cpu_, &noise, 8, 1000, z.data()));
     noise.distribution = PERTURB_GIVEN;
-    noise.z = memory_.input(z.data(), static_cast<int64_t>(z.size()));
+    noise.z = input(std::move(z));
     const perturb_noise* given = &noise;
     const perturb_oracle* oracle = p.oracle.get();
     perturb_context* const context = context_;
@@ -243,6 +249,7 @@ class call_list {
   }
 
   perturb_context *cpu_, *context_;
+  std::deque<std::vector<float>> values_;
   Memory memory_;
   std::deque<test::prepared_case> cases_;
   std::deque<perturb_noise> noises_;
