@@ -270,7 +270,7 @@ pipe, for an H100 SXM at 1755 MHz and 3.35 TB/s, plus 3 us per launch. A model o
 
 - **Machine code** is what a warp executes of sm_90's, of all kernels of a call, prepare and finalize included: each basic block as often as
   the PTX of its source lines was issued ([machine_code.py](../bench/machine_code.py)). An estimate, since lines share blocks: shuffles,
-  which both codes must have as many of, say how good it is. **PTX** is counted exactly, and has moves, conversions and address
+  which both codes must have as many of, say how good it is: a row where they are far from 1, as of paths, is too low by about that. **PTX** is counted exactly, and has moves, conversions and address
   arithmetic that machine code does without. **Per 32 items** is per warp-wide item.
 - **Floor**: machine instructions of the prototypes that the kernels were designed from, or formulas over them. Below 1: the formula
   counts work that the kernel has found a way around (grids: predecessors of all cells).
