@@ -1,6 +1,5 @@
 // Times the CUDA backend against the usual way (cuda_usual_way.cuh), workload by workload and operation by operation; or, with
-// --emulated, runs each once at a size that an emulator can count (bench/cuda_costs.py does so). With --calls: the calls of calls.h instead, which have no
-// usual way to be compared with.
+// --emulated, runs each once at a size that an emulator can count (bench/cuda_costs.py does so).
 //
 // Only the C API and the CUDA runtime are used. Times are of the stream, by events: inputs and outputs stay on the device, and memory is
 // allocated before.
@@ -17,7 +16,7 @@
 #include <memory>
 #include <sstream>
 
-#include "calls.h"
+#include "cuda_timing.h"
 #include "cuda_usual_way.cuh"
 #include "workloads.h"
 
@@ -30,11 +29,6 @@ enum class operation { expectation, values, vjp, vjp_epsilon, covariance, cost, 
 constexpr const char* operation_names[] = {"expectation", "values",        "vjp",               "vjp_epsilon", "covariance",
                                            "cost",        "sorted_values", "sorted_values_vjp", "neighbors",   "neighbors_vjp"};
 constexpr int64_t dimensions = 64;  // of neighbors
-
-struct extent {
-  int64_t batch, samples;
-  double share_of(extent whole) const { return static_cast<double>(batch * samples) / static_cast<double>(whole.batch * whole.samples); }
-};
 
 // `emulated`: few enough problems for an emulator. Blocks may take fewer samples each than at full size, so what a block does once weighs
 // more: counts per problem are at most some per cent too high. `usual`: the same for the usual way.
@@ -109,34 +103,6 @@ std::vector<cuda_workload> cuda_workloads() {
   all.back().c.gamma_k = all.back().c.gamma_terms = 10;
   return all;
 }
-
-void require(cudaError_t error) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
-}
-
-template <class T>
-class device_array {
- public:
-  explicit device_array(size_t count) : count_(count) {
-    require(cudaMalloc(reinterpret_cast<void**>(&memory_), std::max<size_t>(count, 1) * sizeof(T)));
-  }
-  explicit device_array(const std::vector<T>& values) : device_array(values.size()) {
-    require(cudaMemcpy(memory_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice));
-  }
-  ~device_array() { (void)cudaFree(memory_); }
-  device_array(const device_array&) = delete;
-  device_array& operator=(const device_array&) = delete;
-  T* get() const { return memory_; }
-  std::vector<T> values() const {
-    std::vector<T> copy(count_);
-    require(cudaMemcpy(copy.data(), memory_, count_ * sizeof(T), cudaMemcpyDeviceToHost));
-    return copy;
-  }
-
- private:
-  T* memory_ = nullptr;
-  size_t count_;
-};
 
 // A workload's arrays, on the device.
 struct arrays {
@@ -365,137 +331,12 @@ bool check(const cuda_workload& w) {
   return fine;
 }
 
-// ---------------------------------------------------------------- times
-
-struct timing {
-  double median = 0, low = 0, high = 0;  // microseconds; low and high leave out a tenth at either end
-  int repetitions = 0;
-};
-
-timing measure(cudaStream_t stream, const std::function<void()>& run) {
-  constexpr double enough_us = 5e5;
-  constexpr int most = 200, least = 10;
-  cudaEvent_t before, after;
-  require(cudaEventCreate(&before));
-  require(cudaEventCreate(&after));
-  std::vector<double> times;
-  double total = 0;
-  for (int i = -3; i < most && (i < least || total < enough_us); ++i) {
-    require(cudaEventRecord(before, stream));
-    run();
-    require(cudaEventRecord(after, stream));
-    require(cudaEventSynchronize(after));
-    float ms = 0;
-    require(cudaEventElapsedTime(&ms, before, after));
-    if (i < 0) continue;  // to warm up
-    times.push_back(1e3 * ms);
-    total += 1e3 * ms;
-  }
-  require(cudaEventDestroy(before));
-  require(cudaEventDestroy(after));
-  std::sort(times.begin(), times.end());
-  const size_t last = times.size() - 1;
-  return {times[times.size() / 2], times[last / 10], times[last - last / 10], static_cast<int>(times.size())};
-}
-
-// The same as one graph launch; no repetitions where it cannot be captured.
-timing measure_graph(cudaStream_t stream, const std::function<void()>& run) {
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t launchable = nullptr;
-  bool captured = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess;
-  try {
-    run();
-  } catch (const std::exception&) {
-    captured = false;  // the usual way's sort waits for the device
-  }
-  captured = cudaStreamEndCapture(stream, &graph) == cudaSuccess && captured && graph;
-  captured = captured && cudaGraphInstantiate(&launchable, graph, 0) == cudaSuccess;
-  (void)cudaGetLastError();
-  timing t;
-  if (captured) t = measure(stream, [&] { require(cudaGraphLaunch(launchable, stream)); });
-  if (launchable) (void)cudaGraphExecDestroy(launchable);
-  if (graph) (void)cudaGraphDestroy(graph);
-  return t;
-}
-
-// ---------------------------------------------------------------- calls.h on the device
-
-__global__ void knapsack_kernel(int64_t count, const float* theta, float* y) {
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (k < count) knapsack(theta + k * knapsack_items, y + k * knapsack_items);
-}
-__global__ void place_kernel(int64_t count, const float* y, const int64_t* row, float* cost) {
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (k < count) cost[k] = squared_place(y + k * cost_items, row[k]);
-}
-unsigned blocks_of(int64_t count) { return static_cast<unsigned>((count + 127) / 128); }
-int32_t enqueue_knapsacks(int64_t count, const float* theta, float* y, void* stream, void*) {
-  knapsack_kernel<<<blocks_of(count), 128, 0, static_cast<cudaStream_t>(stream)>>>(count, theta, y);
-  return static_cast<int32_t>(cudaGetLastError());
-}
-int32_t enqueue_places(int64_t count, const float* y, const int64_t* row, float* cost, void* stream, void*) {
-  place_kernel<<<blocks_of(count), 128, 0, static_cast<cudaStream_t>(stream)>>>(count, y, row, cost);
-  return static_cast<int32_t>(cudaGetLastError());
-}
-
-// As test::host_memory.
-class device_arrays {
- public:
-  const float* input(const float* values, int64_t count) { return arrays_.emplace_back(std::vector<float>(values, values + count)).get(); }
-  float* output(int64_t count) { return arrays_.emplace_back(static_cast<size_t>(count)).get(); }
-
- private:
-  std::deque<device_array<float>> arrays_;
-};
-
 // ---------------------------------------------------------------- the program
 
 struct options {
-  bool emulated = false, list = false, check = false, calls = false;
+  bool emulated = false, list = false, check = false;
   std::string only, way = "both", json;
 };
-
-struct result {
-  std::string name, way;
-  test_case c;
-  extent full;
-  int64_t compulsory_bytes, buffer_bytes;
-  timing plain, graph;
-};
-
-std::string json_of(const result& r) {
-  std::ostringstream out;
-  out.precision(9);
-  const auto time = [&](const char* key, const timing& t) {
-    if (t.repetitions)
-      out << ", \"" << key << "\": {\"median\": " << t.median << ", \"low\": " << t.low << ", \"high\": " << t.high
-          << ", \"repetitions\": " << t.repetitions << "}";
-  };
-  out << "{\"name\": \"" << r.name << "\", \"way\": \"" << r.way << "\", \"n\": " << r.c.n << ", \"k\": " << r.c.k
-      << ", \"batch\": " << r.c.batch << ", \"samples\": " << r.c.samples << ", \"full_batch\": " << r.full.batch
-      << ", \"full_samples\": " << r.full.samples << ", \"compulsory_bytes\": " << r.compulsory_bytes
-      << ", \"buffer_bytes\": " << r.buffer_bytes;
-  time("microseconds", r.plain);
-  time("graph_microseconds", r.graph);
-  out << "}";
-  return out.str();
-}
-
-void print_header() {
-  std::printf("%-34s %-6s %11s %23s %11s %11s %11s %8s %8s\n", "workload", "way", "median us", "middle 80%", "graph us", "problems/s",
-              "items/s", "GB/s", "speedup");
-}
-
-void print_row(const result& r, double ours) {
-  const double seconds = r.plain.median * 1e-6, problems = static_cast<double>(r.c.batch * r.c.samples);
-  char graph[32] = "-", speedup[32] = "";
-  if (r.graph.repetitions) std::snprintf(graph, sizeof graph, "%.1f", r.graph.median);
-  if (ours > 0) std::snprintf(speedup, sizeof speedup, "%.1fx", r.plain.median / ours);
-  std::printf("%-34s %-6s %11.1f %11.1f-%11.1f %11s %11.3g %11.3g %8.2f %8s\n", r.name.c_str(), r.way.c_str(), r.plain.median, r.plain.low,
-              r.plain.high, graph, problems / seconds, problems * static_cast<double>(r.c.n) / seconds,
-              static_cast<double>(r.compulsory_bytes) / seconds * 1e-9, speedup);
-  std::fflush(stdout);
-}
 
 result run_one(const cuda_workload& w, operation what, bool is_ours, const options& o, cudaStream_t stream) {
   const extent size = !o.emulated ? w.full : is_ours ? w.emulated : w.usual;
@@ -508,90 +349,25 @@ result run_one(const cuda_workload& w, operation what, bool is_ours, const optio
     other = std::make_unique<usual_way>(usual(a));
   }
   const std::function<void()> run = [&] { is_ours ? ours->run() : other->run(stream); };
-  result r = {w.slug + "/" + operation_names[static_cast<int>(what)],
-              is_ours ? "ours" : "usual",
-              a.c,
-              w.full,
-              a.compulsory_bytes(),
-              static_cast<int64_t>(is_ours ? ours->bytes() : other->bytes()),
-              {},
-              {}};
-  if (o.emulated) {
-    run();
-    require(cudaStreamSynchronize(stream));
-  } else {
-    r.plain = measure(stream, run);
-    r.graph = measure_graph(stream, run);
-  }
+  result r;
+  r.name = w.slug + "/" + operation_names[static_cast<int>(what)];
+  r.way = is_ours ? "ours" : "usual";
+  r.n = a.c.n;
+  r.k = a.c.k;
+  r.size = size;
+  r.full = w.full;
+  r.compulsory_bytes = a.compulsory_bytes();
+  r.buffer_bytes = static_cast<int64_t>(is_ours ? ours->bytes() : other->bytes());
+  r.time(stream, o.emulated, run);
   return r;
 }
 
 constexpr const char* usage_text =
     "usage: bench_cuda [--only NAME] [--way ours|usual|both] [--json FILE] [--emulated] [--check] [--list]\n"
-    "       bench_cuda --calls [--only NAME] [--json FILE] [--emulated] [--list]\n"
     "  --only NAME   one workload with one operation, as --list names them; or the beginning of names\n"
     "  --emulated    one run of each at a size for an emulator, nothing is timed\n"
     "  --check       whether both ways agree; nothing is timed\n"
-    "  --calls       the operations and kinds of noise that the workloads leave out, ours alone\n"
     "  --list        names, which part of its problems an emulated run has, and whether there is a usual way\n";
-
-std::ofstream open_json(const options& o) {
-  std::ofstream out(o.json);
-  cudaDeviceProp device = {};
-  require(cudaGetDeviceProperties(&device, 0));
-  out << "{\"format\": \"perturb cuda 1\", \"device\": \"" << device.name << "\", \"emulated\": " << (o.emulated ? "true" : "false")
-      << ", \"results\": [\n";
-  return out;
-}
-void close_json(std::ofstream& out, const options& o) {
-  out << "]}\n";
-  if (!out) throw std::runtime_error("cannot write " + o.json);
-}
-
-int time_calls(const options& o) {
-  const test::context_ptr cpu = test::make_context(1);
-  cudaStream_t stream = nullptr;
-  require(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  const test::context_ptr context = test::make_cuda_context(stream);
-  if (!context) throw std::runtime_error("no CUDA device");
-  std::vector<result> results;
-  {
-    const call_list<device_arrays> list(cpu.get(), context.get(), enqueue_knapsacks, enqueue_places, o.emulated ? 20 : 1000);
-    if (!o.emulated && !o.list) print_header();
-    for (const timed_call& call : list.all) {
-      if (!o.only.empty() && (call.name + "/").rfind(o.only + "/", 0) != 0) continue;
-      if (o.list) {
-        std::printf("%s\n", call.name.c_str());
-        continue;
-      }
-      result r = {};
-      r.name = call.name;
-      r.way = "ours";
-      r.c.n = call.n;
-      r.c.batch = 1;
-      r.c.samples = call.problems;
-      r.full = {1, call.problems};
-      const std::function<void()> run = [&] { test::require(call.run()); };
-      if (o.emulated) {
-        run();
-        require(cudaStreamSynchronize(stream));
-      } else {
-        r.plain = measure(stream, run);
-        r.graph = measure_graph(stream, run);
-        print_row(r, 0);
-      }
-      results.push_back(r);
-    }
-    require(cudaStreamSynchronize(stream));
-  }
-  require(cudaStreamDestroy(stream));
-  if (results.empty() && !o.list) throw std::runtime_error("no call is called " + o.only + "; --calls --list names them");
-  if (o.json.empty() || o.list) return 0;
-  std::ofstream out = open_json(o);
-  for (size_t i = 0; i < results.size(); ++i) out << json_of(results[i]) << (i + 1 < results.size() ? ",\n" : "\n");
-  close_json(out, o);
-  return 0;
-}
 
 int main_with(const options& o) {
   const std::vector<cuda_workload> all = cuda_workloads();
@@ -630,11 +406,7 @@ int main_with(const options& o) {
   }
   require(cudaStreamDestroy(stream));
   if (results.empty()) throw std::runtime_error("no workload is called " + o.only + "; --list names them");
-  if (!o.json.empty()) {
-    std::ofstream out = open_json(o);
-    for (size_t i = 0; i < results.size(); ++i) out << json_of(results[i]) << (i + 1 < results.size() ? ",\n" : "\n");
-    close_json(out, o);
-  }
+  if (!o.json.empty()) write_json(o.json, o.emulated, results);
   return 0;
 }
 
@@ -643,7 +415,7 @@ int main_with(const options& o) {
 
 int main(int argc, char** argv) try {
   perturb::bench::options o;
-  std::map<std::string, bool*> flags = {{"--emulated", &o.emulated}, {"--list", &o.list}, {"--check", &o.check}, {"--calls", &o.calls}};
+  std::map<std::string, bool*> flags = {{"--emulated", &o.emulated}, {"--list", &o.list}, {"--check", &o.check}};
   std::map<std::string, std::string*> values = {{"--only", &o.only}, {"--way", &o.way}, {"--json", &o.json}};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -660,7 +432,7 @@ int main(int argc, char** argv) try {
     std::fputs(perturb::bench::usage_text, stderr);
     return 2;
   }
-  return o.calls ? perturb::bench::time_calls(o) : perturb::bench::main_with(o);
+  return perturb::bench::main_with(o);
 } catch (const std::exception& error) {
   std::cerr << "bench_cuda: " << error.what() << "\n";
   return 2;

@@ -1,4 +1,4 @@
-// One call of each operation and kind of noise that workloads.h leaves out, at a size that users meet: what bench_cpu and bench_cuda --calls time.
+// One call of each operation and kind of noise that workloads.h leaves out, at a size that users meet: what bench_cpu and bench_cuda_calls time.
 #pragma once
 
 #include <cstdint>

@@ -83,7 +83,7 @@ class sampler {
   // The nonzeros of y: f(lane, item, coefficient, score). score is that of the value; only with Scores.
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int count, F&& f) const {
-    oracle_.template for_each<Scores>(count, rows_ ? rows_ : z_, f);
+    oracle_.template for_each<Scores>(count, rows_, f);
   }
 
   // <g, y> of the first `count` lanes, g and the results being integers.
@@ -99,7 +99,7 @@ class sampler {
   // Of a sort: f(lane, position, item, score).
   template <bool Scores, class F>
   PERTURB_INLINE void for_positions(int count, F&& f) const {
-    oracle_.template for_positions<Scores>(count, rows_ ? rows_ : z_, f);
+    oracle_.template for_positions<Scores>(count, rows_, f);
   }
 
   // Whether every item of every lane has a nonzero; for_items() then walks the items with all lanes' scores and noise at once.

@@ -52,7 +52,6 @@ struct weighted_estimator {
     if (Sampler::lanes > 1 && c.noise == distribution::normal && c.plain_words() && bytes <= kept_bytes) {
       groups_ = kept_bytes / bytes < kept_groups ? (int)(kept_bytes / bytes) : kept_groups;
       kept_ = a.take<float>(groups_ * Sampler::row_floats(c));
-      keeps_ = true;
     }
   }
 
@@ -89,7 +88,7 @@ struct weighted_estimator {
       const int64_t samples = last - m0 < chunk ? last - m0 : chunk;
       for (int64_t m = 0; m < samples; m += Sampler::lanes) {
         const int count = samples - m < Sampler::lanes ? (int)(samples - m) : Sampler::lanes;
-        sampler.solve(m0 + m, false, keeps_ ? kept_ + m * (Sampler::row_floats(sampler.problem()) / Sampler::lanes) : nullptr);
+        sampler.solve(m0 + m, false, kept_ ? kept_ + m * (Sampler::row_floats(sampler.problem()) / Sampler::lanes) : nullptr);
         int64_t r[Sampler::lanes];
         sampler.inner_products(count, cotangent_, r);
         for (int l = 0; l < count; ++l) {
@@ -113,7 +112,7 @@ struct weighted_estimator {
     const call& c = sampler.problem();
     for (int64_t m = samples; m % Sampler::lanes != 0; ++m) weights_[m] = 0.0f;
     if constexpr (Sampler::lanes > 1) {
-      if (keeps_) return add_kept(c, samples, words);
+      if (kept_) return add_kept(c, samples, words);
       if (c.plain_words()) return with_distribution(c.noise, [&](auto d) { add_scores_of<decltype(d)::value>(sampler, m0, samples, words); });
     }
     add_scores_by_group(sampler, m0, samples, words);
@@ -207,8 +206,7 @@ struct weighted_estimator {
   int64_t centre_ = 0;
   float weights_[most_groups * Sampler::lanes];
   int groups_ = most_groups;
-  bool keeps_ = false;
-  float* kept_ = nullptr;
+  float* kept_ = nullptr;  // the noise of those groups, where it is kept
 };
 
 template <class Sampler>
