@@ -41,7 +41,8 @@ __device__ void finalize_entry(const problem& p, int64_t row, int64_t i) {
       const double a = bad ? 0.0 : amplitude(i);
       p.output[0][row * p.n + i] = bad        ? nan
                                    : a == 0.0 ? 0.0f
-                                              : vjp_gradient(state.vjp, words[i], words[p.n + i], words[2 * p.n + i], sum_of(words, p, 0), state.centre, p.samples, p.baseline, a);
+                                              : vjp_gradient(make_vjp_ending(state.vjp, sum_of(words, p, 0), state.centre, p.samples, p.baseline), words[i], words[p.n + i],
+                                                             words[2 * p.n + i], a);
       return;
     }
     case PERTURB_OP_JVP:

@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(result_threads) vjp_epsilon_results(const __gr
     const int64_t* sums = words + p.words_per_row - sum_words;
     const __int128 moved = ((__int128)sums[1] << 32) + sums[0];
     const bool bad = state.bad;
+    const vjp_ending ending = make_vjp_ending(state.vjp, moved, state.centre, p.samples, p.baseline);
     split_sum high, low, plain;
     for (int64_t i = threadIdx.x; i < p.n; i += result_threads) {
       const bool counts = p.oracle != oracle_kind::grid_path || p.grid.passable[i];
@@ -39,14 +40,14 @@ __global__ void __launch_bounds__(result_threads) vjp_epsilon_results(const __gr
         p.output[1][row * p.n + i] =
             bad          ? nan
             : !perturbed ? 0.0f
-                         : vjp_gradient(state.vjp, words[i], words[p.n + i], words[2 * p.n + i], moved, state.centre, p.samples, p.baseline, amplitude);
+                         : vjp_gradient(ending, words[i], words[p.n + i], words[2 * p.n + i], amplitude);
     }
     if (!p.output[0]) continue;
     const __int128 all_high = total_of(high), all_low = total_of(low), all_plain = total_of(plain);
     if (threadIdx.x == 0)
       p.output[0][row] = bad                 ? nan
                          : p.epsilon == 0.0f ? 0.0f
-                                             : vjp_gradient(state.vjp, all_high, all_low, all_plain, moved, state.centre, p.samples, p.baseline, p.epsilon);
+                                             : vjp_gradient(ending, all_high, all_low, all_plain, p.epsilon);
   }
 }
 

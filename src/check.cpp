@@ -35,14 +35,37 @@ bool fits(int64_t a, int64_t b, int64_t c) {
   return !__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product) && product <= INT64_MAX / 64;
 }
 
-// The scan is branch-free so that it vectorises.
+namespace {
+
+// The largest magnitude as the bits of a float, those of NaN and infinity being the largest; walls: cells not to look at, or null. Integers, so
+// that the compiler makes vectors of the loop: it may not reorder a sum of floats.
+int32_t largest_bits(const float* x, int64_t count, const uint8_t* passable) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    bits &= passable && !passable[i] ? 0 : INT32_MAX;
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
+constexpr int32_t infinity_bits = 0x7f800000;
+
+double magnitude_of_bits(int32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+const uint8_t* passable_of(const call& c) { return c.oracle->grid ? c.oracle->grid->counted() : nullptr; }
+
+}  // namespace
+
 int64_t first_non_finite(const float* x, int64_t count) {
   constexpr int64_t block = 4096;
   for (int64_t i0 = 0; i0 < count; i0 += block) {
     const int64_t end = i0 + block < count ? i0 + block : count;
-    float sum = 0.0f;
-    for (int64_t i = i0; i < end; ++i) sum += x[i] * 0.0f;  // 0, or NaN for NaN and infinity
-    if (sum == 0.0f) continue;
+    if (largest_bits(x + i0, end - i0, nullptr) < infinity_bits) continue;
     for (int64_t i = i0; i < end; ++i)
       if (!std::isfinite(x[i])) return i;
   }
@@ -110,11 +133,16 @@ int64_t output_count(const call& c, int index) {
 
 namespace {
 
+double largest_item_factor(const call& c) { return c.epsilon_per_item ? magnitude_of_bits(largest_bits(c.epsilon_per_item, c.n(), passable_of(c))) : 1.0; }
+
 // No shifted input leaves the range of float.
 perturb_status check_resolve(const call& c) {
+  const double largest_factor = largest_item_factor(c);
   for (int64_t b = 0; b < c.batch; ++b) {
     const double reach = c.operation == PERTURB_OP_IMLE && !c.multiplicative ? perturbation_reach(c.noise, c.row_epsilon(b)) : 0.0;
     const float tau = c.tau(b);
+    const auto largest = [&](const float* rows) { return magnitude_of_bits(largest_bits(rows + b * c.n(), c.n(), passable_of(c))); };
+    if (resolve_fits(c.operation, c.resolve, tau, c.oracle->kind, c.n(), largest(c.theta), largest(c.operand), largest_factor * reach)) continue;
     for (int64_t i = 0; i < c.n(); ++i) {
       if (!c.counts(i)) continue;
       const float theta = c.theta[b * c.n() + i], operand = c.operand[b * c.n() + i];
@@ -133,20 +161,21 @@ perturb_status check_resolve(const call& c) {
 // theta's walls may hold anything.
 perturb_status check_theta(const call& c) {
   const int64_t n = c.n();
+  const uint8_t* passable = passable_of(c);
+  const double largest_factor = largest_item_factor(c);
   for (int64_t b = 0; b < c.batch; ++b) {
     const float epsilon = c.row_epsilon(b);
     const double reach = perturbation_reach(c.noise, epsilon);
     const float* theta = c.theta + b * n;
-    if (c.oracle->grid) {
-      for (int64_t i = 0; i < n; ++i)
-        if (c.oracle->grid->passable[i] && !std::isfinite(theta[i]))
-          return fail(PERTURB_ERROR_NON_FINITE, "theta[%" PRId64 ", %" PRId64 "]: expected a finite number, got %g", b, i, (double)theta[i]);
-    } else if (const int64_t i = first_non_finite(theta, n); i < n) {
+    const int32_t largest = largest_bits(theta, n, passable);
+    if (largest >= infinity_bits) {
+      int64_t i = 0;
+      while (std::isfinite(theta[i]) || (passable && !passable[i])) ++i;
       return fail(PERTURB_ERROR_NON_FINITE, "theta[%" PRId64 ", %" PRId64 "]: expected a finite number, got %g", b, i, (double)theta[i]);
     }
-    if (c.multiplicative || epsilon == 0.0f) continue;
+    if (c.multiplicative || epsilon == 0.0f || magnitude_of_bits(largest) + largest_factor * reach <= (double)FLT_MAX) continue;
     for (int64_t i = 0; i < n; ++i) {
-      if (c.oracle->grid && !c.oracle->grid->passable[i]) continue;
+      if (passable && !passable[i]) continue;
       const double factor = c.epsilon_per_item ? c.epsilon_per_item[i] : 1.0;
       if (magnitude(theta[i]) + factor * reach > (double)FLT_MAX)
         return fail(PERTURB_ERROR_INVALID_ARGUMENT, "theta[%" PRId64 ", %" PRId64 "]: %g with epsilon %g can leave the range of float", b, i, (double)theta[i],

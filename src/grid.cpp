@@ -13,6 +13,7 @@ void make_steps(grid& g, int connectivity) {
   // A border of walls makes every neighbour a plain look-up, and the loops below free of branches.
   std::vector<uint8_t> open((h + 2) * pitch, 0);
   for (int64_t r = 0; r < h; ++r) std::copy_n(&g.passable[r * w], w, &open[(r + 1) * pitch + 1]);
+  g.has_walls = std::find(g.passable.begin(), g.passable.end(), 0) != g.passable.end();
   g.steps.assign(g.cells(), 0);
   for (int k = 0; k < grid_neighbours; ++k) {
     const int64_t dr = grid_row_step[k], dc = grid_column_step[k];

@@ -36,12 +36,15 @@ struct grid {
   bool refuse_negative = false;
   std::vector<uint8_t> steps;     // [height * width] mask of neighbours that a step may come from (steps are symmetric); 0 for walls
   std::vector<uint8_t> passable;  // [height * width] 0 or 1
+  bool has_walls = false;
   grid_ends ends;                 // of all rows; with sets hops and reached alone, from the nearest source
   std::vector<grid_ends> rows;    // of each row of the problem; empty: `ends` are every row's
   std::vector<int32_t> sources, targets;  // sets, ascending, targets in reach; empty: the row's ends. One cell each: they are the ends
   std::vector<uint8_t> is_target;         // [height * width] with sets
 
   int64_t cells() const { return height * width; }
+  // The cells whose costs count; null: all.
+  const uint8_t* counted() const { return has_walls ? passable.data() : nullptr; }
   bool has_sets() const { return !sources.empty(); }
   const grid_ends& ends_of(int64_t row) const { return rows.empty() ? ends : rows[row]; }
   cell_list sources_of(int64_t row) const { return list(sources, ends_of(row).source); }
@@ -55,7 +58,7 @@ struct grid {
   }
 };
 
-// Fills the steps from the other fields.
+// Fills the steps and has_walls from the other fields.
 void make_steps(grid& g, int connectivity);
 
 // Fills hops, reached and is_target, and leaves unreached targets of a set out. Returns the first row whose target is out of reach (0 where

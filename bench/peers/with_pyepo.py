@@ -15,7 +15,7 @@ class Pyepo:
     other_problem = True
 
     def takes(self, w):
-        return w.oracle == "path" and w.side <= 12 and w.samples <= 3
+        return w.oracle == "path" and w.side <= 32 and w.samples <= 3
 
     def prepare(self, w, inputs, target):
         model = shortestPathModel((w.side, w.side), backend="ortools")

@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "cpu/arena.h"
 #include "cpu/noise_rows.h"
+#include "cpu/pack_sampler.h"
 #include "cpu/row.h"
 #include "math/fixed.h"
 
@@ -30,7 +31,9 @@ class sampler {
  public:
   using V = typename Source::V;
   using isa = typename V::isa;
+  using vector = typename Source::vector;
   static constexpr int lanes = V::count;
+  static constexpr bool packs = false;
 
   // keep_rows: the estimator looks up the noise of single items.
   PERTURB_INLINE sampler(const call& c, arena& a, bool keep_rows)
@@ -43,13 +46,15 @@ class sampler {
   PERTURB_INLINE void begin_row(int64_t b) { begin_row(b, c_.theta + b * c_.n()); }
   // With another theta than the call's.
   PERTURB_NOINLINE void begin_row(int64_t b, const float* theta) {
-    row_.begin(b, theta);
+    row_.template begin<vector>(b, theta);
     oracle_.begin_row();
   }
 
   PERTURB_INLINE const call& problem() const { return c_; }
   PERTURB_INLINE const row_view<isa>& row() const { return row_; }
   PERTURB_INLINE const Source& source() const { return source_; }
+  // Where the whole noise of the sample just solved is, if it is kept and lanes == 1.
+  PERTURB_INLINE const float* noise_row() const { return nullptr; }
 
   // Floats that the noise of a group takes.
   static PERTURB_INLINE int64_t row_floats(const call& c) { return (c.n() + 3) / 4 * 4 * lanes; }
@@ -175,9 +180,9 @@ class engine {
     if (c_.batch == 0) return;
     sampler_.begin_call();
     if (c_.part == call_part::results) return finish_rows(thread, threads);
+    if constexpr (Sampler::packs) return run_packs(thread, threads);
     const int64_t groups = (c_.samples + lanes - 1) / lanes, total = c_.batch * groups;
-    const int64_t each = total / threads, extra = total % threads;
-    const int64_t begin = thread * each + (thread < extra ? thread : extra), end = begin + each + (thread < extra ? 1 : 0);
+    const int64_t begin = share_begin(total, thread, threads), end = share_begin(total, thread + 1, threads);
     int64_t at = begin;
     while (at < end) {
       const int64_t b = at / groups, first_group = at % groups;
@@ -224,6 +229,35 @@ class engine {
   }
 
  private:
+  static PERTURB_INLINE int64_t share_begin(int64_t total, int thread, int threads) {
+    const int64_t each = total / threads, extra = total % threads;
+    return thread * each + (thread < extra ? thread : extra);
+  }
+
+  // Rows are never shared.
+  PERTURB_NOINLINE void run_packs(int thread, int threads) {
+    if constexpr (Sampler::packs) {
+      const int64_t end = share_begin(c_.batch, thread + 1, threads), room = Sampler::most / solves_of_row(c_, false);
+      for (int64_t first = share_begin(c_.batch, thread, threads); first < end; first += room) {
+        const int64_t last = end - first < room ? end : first + room;
+        sampler_.begin_pack();
+        for (int64_t b = first; b < last; ++b) {
+          sampler_.begin_row(b);
+          estimator_.stage(sampler_);
+        }
+        sampler_.solve_staged();
+        partial_sum& sum = *partials_[0];
+        for (int64_t b = first; b < last; ++b) {
+          begin_row(b);
+          clear(sum, b);
+          estimator_.accumulate(sampler_, 0, c_.samples, sum);
+          close(sum);
+        }
+        sum.b = -1;
+      }
+    }
+  }
+
   // What becomes of a row's sums: its outputs, or they are added to an accumulator's.
   PERTURB_INLINE void close(const partial_sum& sum) {
     if (c_.part == call_part::whole) return estimator_.finish(sampler_, sum);

@@ -19,7 +19,9 @@
 #include "cpu/estimators/vjp_epsilon.h"
 #include "cpu/oracles/argmax.h"
 #include "cpu/oracles/grid_path.h"
+#include "cpu/oracles/grid_path_pack.h"
 #include "cpu/oracles/rank.h"
+#include "cpu/oracles/rank_pack.h"
 #include "cpu/oracles/sort.h"
 #include "cpu/oracles/top_k.h"
 
@@ -72,40 +74,68 @@ struct isa_table {
     return choose<Estimator, grid_path_group, grid_path_single>(sampled && grid_path_fits_group(c), f);
   }
 
+  // Whether a call of these sizes may run in packs.
+  static PERTURB_INLINE bool may_pack(const call& c) {
+    const oracle_kind kind = c.oracle->kind;
+    return c.part != call_part::results && pack_has_room(c, Vec::count) &&
+           ((kind == oracle_kind::rank && rank_fits_group(c)) || (kind == oracle_kind::grid_path && grid_path_fits_group(c)));
+  }
+
   template <template <class> class Estimator, class F>
-  static PERTURB_INLINE auto with_oracle(const call& c, F&& f) {
-    if (c.oracle->kind == oracle_kind::sort) return with_sort<Estimator>(c, f);
+  static PERTURB_INLINE auto with_value_oracle(const call& c, bool pack, F&& f) {
+    using ranks = pack_sampler<Vec, rank_pack>;
+    using paths = pack_sampler<Vec, grid_path_pack>;
+    if constexpr (Vec::count > 1 && requires(Estimator<ranks> e, ranks s) { e.stage(s); }) {
+      if (pack && c.oracle->kind == oracle_kind::rank) return f(tag<engine<ranks, Estimator>>{});
+      if (pack) return f(tag<engine<paths, Estimator>>{});
+    }
     return with_value_oracle<Estimator>(c, f);
+  }
+
+  template <template <class> class Estimator, class F>
+  static PERTURB_INLINE auto with_oracle(const call& c, bool pack, F&& f) {
+    if (c.oracle->kind == oracle_kind::sort) return with_sort<Estimator>(c, f);
+    return with_value_oracle<Estimator>(c, pack, f);
+  }
+
+  template <class F>
+  static PERTURB_INLINE auto with_engine(const call& c, bool pack, F&& f) {
+    switch (c.operation) {
+      case PERTURB_OP_SAMPLE: return with_oracle<sample_estimator>(c, pack, f);
+      case PERTURB_OP_EXPECTATION: return with_oracle<expectation_estimator>(c, pack, f);
+      case PERTURB_OP_VJP: return with_oracle<vjp_estimator>(c, pack, f);
+      case PERTURB_OP_JVP: return with_oracle<jvp_estimator>(c, pack, f);
+      case PERTURB_OP_JACOBIAN: return with_oracle<jacobian_estimator>(c, pack, f);
+      case PERTURB_OP_FENCHEL_YOUNG: return with_value_oracle<fenchel_young_estimator>(c, pack, f);
+      case PERTURB_OP_LPGD:
+      case PERTURB_OP_IMLE:
+      case PERTURB_OP_SPO_PLUS: return with_value_oracle<resolve_estimator>(c, pack, f);
+      case PERTURB_OP_SORTED_VALUES: return with_sort<sorted_values_estimator>(c, f);
+      case PERTURB_OP_SORTED_VALUES_VJP: return with_sort<sorted_values_vjp_estimator>(c, f);
+      case PERTURB_OP_VJP_EPSILON: return with_oracle<vjp_epsilon_estimator>(c, pack, f);
+      case PERTURB_OP_COVARIANCE: return with_value_oracle<covariance_estimator>(c, pack, f);
+      default: return with_oracle<solve_estimator>(c, pack, f);
+    }
   }
 
   template <class F>
   static PERTURB_INLINE auto with_engine(const call& c, F&& f) {
-    switch (c.operation) {
-      case PERTURB_OP_SAMPLE: return with_oracle<sample_estimator>(c, f);
-      case PERTURB_OP_EXPECTATION: return with_oracle<expectation_estimator>(c, f);
-      case PERTURB_OP_VJP: return with_oracle<vjp_estimator>(c, f);
-      case PERTURB_OP_JVP: return with_oracle<jvp_estimator>(c, f);
-      case PERTURB_OP_JACOBIAN: return with_oracle<jacobian_estimator>(c, f);
-      case PERTURB_OP_FENCHEL_YOUNG: return with_value_oracle<fenchel_young_estimator>(c, f);
-      case PERTURB_OP_LPGD:
-      case PERTURB_OP_IMLE:
-      case PERTURB_OP_SPO_PLUS: return with_value_oracle<resolve_estimator>(c, f);
-      case PERTURB_OP_SORTED_VALUES: return with_sort<sorted_values_estimator>(c, f);
-      case PERTURB_OP_SORTED_VALUES_VJP: return with_sort<sorted_values_vjp_estimator>(c, f);
-      case PERTURB_OP_VJP_EPSILON: return with_oracle<vjp_epsilon_estimator>(c, f);
-      case PERTURB_OP_COVARIANCE: return with_value_oracle<covariance_estimator>(c, f);
-      default: return with_oracle<solve_estimator>(c, f);
-    }
+    return with_engine(c, may_pack(c) && pack_pays(c), f);
   }
 
+  // Of either engine that a call with other rows or options might have: a workspace does for fewer rows too.
   static size_t scratch_bytes(const call& c) {
-    return with_engine(c, [&](auto t) {
-      using engine = typename decltype(t)::type;
-      arena a(nullptr);
-      engine counter(c, a);
-      (void)counter;
-      return a.used();
-    });
+    const auto bytes = [&](bool pack) {
+      return with_engine(c, pack, [&](auto t) {
+        using engine = typename decltype(t)::type;
+        arena a(nullptr);
+        engine counter(c, a);
+        (void)counter;
+        return a.used();
+      });
+    };
+    const size_t others = bytes(false), packs = may_pack(c) ? bytes(true) : 0;
+    return others > packs ? others : packs;
   }
 
   static int64_t row_words(const call& c) {
@@ -165,7 +195,7 @@ struct isa_table {
     single source;
     row.begin_call();
     for (int64_t p = first; p < last; ++p) {
-      if (p == first || p % c.samples == 0) row.begin(p / c.samples, c.theta + p / c.samples * c.n());
+      if (p == first || p % c.samples == 0) row.template begin<Vec>(p / c.samples, c.theta + p / c.samples * c.n());
       source.begin(c, p / c.samples, p % c.samples);
       for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
         const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;

@@ -84,6 +84,11 @@ struct lanes {
   static PERTURB_INLINE u32 select(mask m, u32 a, u32 b) { return _mm256_blendv_epi8(b, a, m); }
   static PERTURB_INLINE bool any(mask m) { return !_mm256_testz_si256(m, m); }
   static PERTURB_INLINE unsigned bitmask(mask m) { return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(m)); }
+  static PERTURB_INLINE void zip(u32 a, u32 b, u32& low, u32& high) {
+    const u32 outer = _mm256_unpacklo_epi32(a, b), inner = _mm256_unpackhi_epi32(a, b);
+    low = _mm256_permute2x128_si256(outer, inner, 0x20);
+    high = _mm256_permute2x128_si256(outer, inner, 0x31);
+  }
   static PERTURB_INLINE int64_t sum_signed(u32 a) {
     const __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(a));
     const __m256i high = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(a, 1));

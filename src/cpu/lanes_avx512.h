@@ -77,6 +77,12 @@ struct lanes {
   static PERTURB_INLINE u32 select(mask m, u32 a, u32 b) { return _mm512_mask_blend_epi32(m, b, a); }
   static PERTURB_INLINE bool any(mask m) { return m != 0; }
   static PERTURB_INLINE unsigned bitmask(mask m) { return m; }
+  static PERTURB_INLINE void zip(u32 a, u32 b, u32& low, u32& high) {
+    const u32 first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const u32 second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    low = _mm512_permutex2var_epi32(a, first, b);
+    high = _mm512_permutex2var_epi32(a, second, b);
+  }
   static PERTURB_INLINE int64_t sum_signed(u32 a) {
     const __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(a));
     const __m512i high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(a, 1));

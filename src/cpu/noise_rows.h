@@ -135,10 +135,17 @@ struct items_over_lanes {
 
   // Items from i on of a vector of quads.
   static PERTURB_INLINE void store(const typename Vector::f32 values[4], int64_t i, int64_t items, float* out) {
-    float parts[4][L];
-    for (int j = 0; j < 4; ++j) Vector::store(parts[j], values[j]);
-    const int64_t left = items - i < 4 * L ? items - i : 4 * L;
-    for (int64_t j = 0; j < left; ++j) out[i + j] = parts[j & 3][j >> 2];
+    typename Vector::u32 even[2], odd[2], rows[4];
+    Vector::zip(Vector::bits(values[0]), Vector::bits(values[2]), even[0], even[1]);
+    Vector::zip(Vector::bits(values[1]), Vector::bits(values[3]), odd[0], odd[1]);
+    for (int half = 0; half < 2; ++half) Vector::zip(even[half], odd[half], rows[2 * half], rows[2 * half + 1]);
+    if (items - i >= 4 * L) {
+      for (int j = 0; j < 4; ++j) Vector::store(out + i + j * L, Vector::floats(rows[j]));
+    } else {
+      float last[4 * L];
+      for (int j = 0; j < 4; ++j) Vector::store(last + j * L, Vector::floats(rows[j]));
+      for (int64_t j = 0; j < items - i; ++j) out[i + j] = last[j];
+    }
   }
 
   static constexpr int L = Vector::count;

@@ -11,6 +11,45 @@
 
 namespace perturb {
 
+struct item_range {
+  double low, high;
+};
+
+// Of the items that count, whatever the others hold; low > high where there are none.
+template <class Vector>
+PERTURB_NOINLINE item_range range_of(const float* x, int64_t n, const uint8_t* passable) {
+  constexpr int L = Vector::count;
+  typename Vector::f32 low = Vector::set1(HUGE_VALF), high = Vector::set1(-HUGE_VALF);
+  const auto look = [&](const float* at) __attribute__((always_inline)) {  // min and max of a NaN and a number are the second
+    low = Vector::min(Vector::load(at), low);
+    high = Vector::max(Vector::load(at), high);
+  };
+  float counted[L];
+  for (int64_t i = 0; i < n; i += L) {
+    if (i + L > n && (passable || n < L)) {
+      for (int64_t j = 0; j < L; ++j) counted[j] = i + j < n && (!passable || passable[i + j]) ? x[i + j] : NAN;
+      look(counted);
+    } else if (passable) {
+      for (int64_t j = 0; j < L; ++j) {
+        const float here = x[i + j];
+        counted[j] = passable[i + j] ? here : NAN;
+      }
+      look(counted);
+    } else {
+      look(x + (i + L <= n ? i : n - L));
+    }
+  }
+  float lows[Vector::count], highs[Vector::count];
+  Vector::store(lows, low);
+  Vector::store(highs, high);
+  item_range r = {lows[0], highs[0]};
+  for (int l = 1; l < Vector::count; ++l) {
+    r.low = lows[l] < r.low ? lows[l] : r.low;
+    r.high = highs[l] > r.high ? highs[l] : r.high;
+  }
+  return r;
+}
+
 template <class Isa>
 struct row_view {
   using scalar = scalar_lanes<Isa>;
@@ -22,15 +61,18 @@ struct row_view {
   float* epsilon = nullptr;  // eps_i, signed when additive; one entry, or n
   int64_t stride = 0;        // of epsilon: 0 or 1
 
+  const uint8_t* passable = nullptr;  // the items that count; null: all
+
   double epsilon_max = 0.0;  // of |eps_i|
   row_bounds bounds = {};
 
   PERTURB_INLINE row_view(const call& call_, arena& a) : c(call_) {
     stride = c.epsilon_per_item ? 1 : 0;
     epsilon = a.take<float>(stride ? c.n() : 1);
+    if (c.oracle->grid) passable = c.oracle->grid->counted();
   }
 
-  PERTURB_INLINE bool counts(int64_t i) const { return !c.oracle->grid || c.oracle->grid->passable[i]; }
+  PERTURB_INLINE bool counts(int64_t i) const { return !passable || passable[i]; }
   PERTURB_INLINE float amplitude(int64_t i) const { return epsilon[i * stride]; }
   // The largest sum of |y|.
   PERTURB_INLINE double weight() const {
@@ -55,18 +97,14 @@ struct row_view {
     }
   }
 
-  // theta_: the row's, or what stands for it.
+  // theta_: the row's, or what stands for it. Vector: the widest lanes there are.
+  template <class Vector>
   PERTURB_NOINLINE void begin(int64_t b_, const float* theta_) {
     b = b_;
     row = (uint32_t)(c.first_row + b);
     theta = theta_;
     if (c.epsilon_per_row) set_amplitudes(c.row_epsilon(b));
-    double theta_low = HUGE_VAL, theta_high = -HUGE_VAL;
-    for (int64_t i = 0; i < c.n(); ++i) {
-      if (!counts(i)) continue;
-      if (theta[i] < theta_low) theta_low = theta[i];
-      if (theta[i] > theta_high) theta_high = theta[i];
-    }
+    const auto [theta_low, theta_high] = range_of<Vector>(theta, c.n(), passable);
     bounds = make_row_bounds<Isa>(c.noise, c.multiplicative, epsilon_max, theta_low, theta_high, c.oracle->grid ? c.oracle->grid->cost_floor : 0.0);
   }
 

@@ -122,6 +122,8 @@ struct scalar_lanes {
   static PERTURB_INLINE bool any(mask m) { return m; }
   static PERTURB_INLINE unsigned bitmask(mask m) { return m ? 1u : 0u; }
   static PERTURB_INLINE int64_t sum_signed(u32 a) { return (int32_t)a; }  // over lanes
+  // Lanes of both in turn: low = a0 b0 a1 b1 ..., high = what follows.
+  static PERTURB_INLINE void zip(u32 a, u32 b, u32& low, u32& high) { low = a, high = b; }
 
   // Per lane, 64-bit sums of an integer times a real rounded to fixed point: sum += w * round(x * scale), |x * scale| < 2^63.
   struct sum64 {

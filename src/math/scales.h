@@ -197,15 +197,34 @@ static PERTURB_INLINE vjp_scales make_vjp_scales(oracle_kind kind, int64_t n, in
 // The factor that makes a weight of r_m - r(y*), in limbs' units.
 static PERTURB_INLINE double vjp_weight_scale(const vjp_scales& s) { return power_of_two(limb_bits - s.factor_bits + s.weight_exponent); }
 
-// high, low, plain: the limbs' sums of one item, or of several; moved: sum of r_m - r(y*); centre: r(y*); amplitude: derivative_amplitude, not 0.
-template <class Sum>
-PERTURB_INLINE float vjp_gradient(const vjp_scales& s, Sum high, Sum low, Sum plain, int128 moved, int64_t centre, int64_t samples, centring baseline, double amplitude) {
-  const double m = (double)samples, mean = (double)moved / m;
-  const double products = (double)(((int128)high << limb_bits) + low) * power_of_two(-s.weight_exponent + s.factor_bits - 2 * limb_bits);
-  const double scores = (double)plain * power_of_two(s.factor_bits - limb_bits);
-  const double centred = baseline == centring::none ? products + (double)centre * scores : baseline == centring::unperturbed ? products : products - mean * scores;
-  const double total = centred / (baseline == centring::leave_one_out ? m - 1.0 : m);
-  return finite_float(total * power_of_two(-s.cotangent_exponent) / amplitude);
+// What ends a row's items, made once for the row. moved: sum of r_m - r(y*); centre: r(y*).
+struct vjp_ending {
+  double product_unit, score_unit, result_unit;
+  double score_factor, divisor;
+  bool narrow;  // an item's limbs together fit 64 bits: a conversion of 128 is a call
+};
+static PERTURB_INLINE vjp_ending make_vjp_ending(const vjp_scales& s, int128 moved, int64_t centre, int64_t samples, centring baseline) {
+  const double m = (double)samples;
+  vjp_ending r;
+  r.product_unit = power_of_two(-s.weight_exponent + s.factor_bits - 2 * limb_bits);
+  r.score_unit = power_of_two(s.factor_bits - limb_bits);
+  r.result_unit = power_of_two(-s.cotangent_exponent);
+  r.score_factor = baseline == centring::none ? (double)centre : baseline == centring::unperturbed ? 0.0 : -((double)moved / m);
+  r.divisor = baseline == centring::leave_one_out ? m - 1.0 : m;
+  r.narrow = samples <= (int64_t)1 << 17;
+  return r;
+}
+
+// high, low, plain: the limbs' sums of one item, or (int128) of several; amplitude: derivative_amplitude, not 0.
+static PERTURB_INLINE float vjp_gradient(const vjp_ending& e, double limbs, double plain, double amplitude) {
+  const double centred = limbs * e.product_unit + e.score_factor * (plain * e.score_unit);
+  return finite_float(centred / e.divisor * e.result_unit / amplitude);
+}
+static PERTURB_INLINE float vjp_gradient(const vjp_ending& e, int128 high, int128 low, int128 plain, double amplitude) {
+  return vjp_gradient(e, (double)((high << limb_bits) + low), (double)plain, amplitude);
+}
+static PERTURB_INLINE float vjp_gradient(const vjp_ending& e, int64_t high, int64_t low, int64_t plain, double amplitude) {
+  return vjp_gradient(e, e.narrow ? (double)((high << limb_bits) + low) : (double)(((int128)high << limb_bits) + low), (double)plain, amplitude);
 }
 
 // ---------------------------------------------------------------- JVP and Jacobian (estimators/jvp.h)

@@ -18,6 +18,8 @@ struct expectation_estimator {
     if (Sampler::dense) coefficients_ = a.take<int32_t>(c.n() * Sampler::lanes);
   }
 
+  PERTURB_INLINE void stage(Sampler& sampler) { stage_samples(sampler, sampler.problem().output[3]); }
+
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
     const call& c = sampler.problem();
     want_value_ = c.output[2] || c.output[3];

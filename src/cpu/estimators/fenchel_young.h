@@ -25,6 +25,8 @@ struct fenchel_young_estimator {
     }
   }
 
+  PERTURB_INLINE void stage(Sampler& sampler) { stage_samples(sampler, false); }
+
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
     const call& c = sampler.problem();
     const auto& row = sampler.row();

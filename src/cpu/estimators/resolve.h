@@ -20,6 +20,17 @@ struct resolve_estimator {
 
   PERTURB_INLINE void begin_row(Sampler& sampler) { tau_ = sampler.problem().tau(sampler.row().b); }
 
+  // Not with rho: where the solutions are kept near y*, its solve comes first.
+  PERTURB_INLINE void stage(Sampler& sampler) {
+    const call& c = sampler.problem();
+    begin_row(sampler);
+    const resolve_pair pair = inputs_of(c.operation, c.resolve.side);
+    for (const resolve_input input : {pair.minuend, pair.subtrahend}) {
+      begin_input(sampler, input);
+      for (int64_t m = 0; m < c.samples; ++m) sampler.stage(m, c.operation != PERTURB_OP_IMLE);
+    }
+  }
+
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {
     const call& c = sampler.problem();
     if (c.operation == PERTURB_OP_LPGD && c.resolve.rho != 0.0f) keep_solution(sampler);
@@ -30,11 +41,15 @@ struct resolve_estimator {
 
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
-    const double sign = c.oracle->loss_sign();
-    float* gradient = c.operation == PERTURB_OP_SPO_PLUS ? c.output[1] : c.output[0];
-    if (gradient) {
+    if (float* __restrict gradient = c.operation == PERTURB_OP_SPO_PLUS ? c.output[1] : c.output[0]) {
       gradient += sum.b * c.n();
-      for (int64_t i = 0; i < c.m(); ++i) gradient[i] = resolve_gradient(c.operation, c.resolve, tau_, sign, sum.words[i], c.samples);
+      const perturb_operation operation = c.operation;
+      const resolve_options options = c.resolve;
+      const double sign = c.oracle->loss_sign();
+      const float tau = tau_;
+      const int64_t samples = c.samples, m = c.m();
+      const int64_t* words = sum.words;
+      for (int64_t i = 0; i < m; ++i) gradient[i] = resolve_gradient(operation, options, tau, sign, words[i], samples);
     }
     if (c.operation == PERTURB_OP_SPO_PLUS && c.output[0]) c.output[0][sum.b] = loss(sampler, sum);
   }
@@ -53,15 +68,34 @@ struct resolve_estimator {
     const int64_t b = sampler.row().b;
     const float* theta = c.theta + b * c.n();
     const float* operand = c.operand + b * c.n();
-    const bool proximal = c.operation == PERTURB_OP_LPGD && c.resolve.rho != 0.0f;
-    for (int64_t i = 0; i < c.n(); ++i)
-      input_[i] = resolve_value<scalar_lanes<typename Sampler::isa>>(input, c.resolve, tau_, c.oracle->kind, c.oracle->base, (float)c.oracle->loss_sign(), theta[i], operand[i],
-                                                                     proximal ? solution_[i] : 0);
+    // A loop for each input: the compiler makes vectors of those.
+    switch (input) {
+      case resolve_input::theta: fill_input<resolve_input::theta>(c, theta, operand); break;
+      case resolve_input::toward: fill_input<resolve_input::toward>(c, theta, operand); break;
+      case resolve_input::away: fill_input<resolve_input::away>(c, theta, operand); break;
+      case resolve_input::reflected: fill_input<resolve_input::reflected>(c, theta, operand); break;
+      case resolve_input::truth: fill_input<resolve_input::truth>(c, theta, operand); break;
+    }
     sampler.begin_row(b, input_);
   }
 
+  template <resolve_input input>
+  PERTURB_INLINE void fill_input(const call& c, const float* theta, const float* operand) {
+    using V = scalar_lanes<typename Sampler::isa>;
+    const resolve_options o = c.resolve;
+    const oracle_kind kind = c.oracle->kind;
+    const int32_t base = c.oracle->base;
+    const float sign = (float)c.oracle->loss_sign(), tau = tau_;
+    float* __restrict out = input_;
+    if (c.operation == PERTURB_OP_LPGD && o.rho != 0.0f) {
+      for (int64_t i = 0; i < c.n(); ++i) out[i] = resolve_value<V>(input, o, tau, kind, base, sign, theta[i], operand[i], solution_[i]);
+    } else {
+      for (int64_t i = 0; i < c.n(); ++i) out[i] = resolve_value<V>(input, o, tau, kind, base, sign, theta[i], operand[i], 0);
+    }
+  }
+
   PERTURB_NOINLINE void add(Sampler& sampler, resolve_input input, int64_t sign, int64_t first, int64_t last, partial_sum& sum) {
-    begin_input(sampler, input);
+    if (!Sampler::packs) begin_input(sampler, input);  // a pack has solved it
     const bool silent = sampler.problem().operation != PERTURB_OP_IMLE;
     for (int64_t m = first; m < last; m += Sampler::lanes) {
       const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;

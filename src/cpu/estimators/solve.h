@@ -11,6 +11,7 @@ struct solve_estimator {
   static PERTURB_INLINE int64_t words(const call&) { return 0; }
 
   PERTURB_INLINE solve_estimator(const call&, arena&) {}
+  PERTURB_INLINE void stage(Sampler& sampler) { sampler.stage(0, true); }
   PERTURB_INLINE void begin_row(Sampler&) {}
 
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t, int64_t, partial_sum& sum) {
@@ -37,6 +38,7 @@ struct sample_estimator {
   static PERTURB_INLINE int64_t words(const call&) { return 0; }
 
   PERTURB_INLINE sample_estimator(const call&, arena&) {}
+  PERTURB_INLINE void stage(Sampler& sampler) { stage_samples(sampler, false); }
   PERTURB_INLINE void begin_row(Sampler&) {}
 
   PERTURB_INLINE void accumulate(Sampler& sampler, int64_t first, int64_t last, partial_sum& sum) {

@@ -46,7 +46,7 @@ struct weighted_estimator {
 
   PERTURB_INLINE weighted_estimator(const call& c, arena& a) {
     cotangent_ = a.take<int64_t>(c.m());
-    scores_ = a.take<float>(item_block * Sampler::lanes);
+    scores_ = a.take<float>(item_block * (Sampler::lanes > 1 ? Sampler::lanes : most_groups));
     const int64_t bytes = Sampler::row_floats(c) * (int64_t)sizeof(float);
     // Normal noise is its own score.
     if (Sampler::lanes > 1 && c.noise == distribution::normal && c.plain_words() && bytes <= kept_bytes) {
@@ -55,27 +55,25 @@ struct weighted_estimator {
     }
   }
 
+  PERTURB_INLINE void stage(Sampler& sampler) { stage_samples(sampler, true); }
+
   PERTURB_NOINLINE void begin_row(Sampler& sampler) {
     const call& c = sampler.problem();
     const float* g = c.operand + sampler.row().b * c.m();
-    double low = HUGE_VAL, high = -HUGE_VAL;
-    for (int64_t i = 0; i < c.m(); ++i) {
-      if (!sampler.row().counts(i)) continue;
-      low = g[i] < low ? g[i] : low;
-      high = g[i] > high ? g[i] : high;
-    }
+    const uint8_t* passable = sampler.row().passable;
+    const auto [low, high] = range_of<typename Sampler::vector>(g, c.m(), passable);
     const double largest = larger(-low, high), middle = 0.5 * (low + high), widest = 0.5 * (high - low);
     const double unit = magnitude_unit(largest), unit_spread = magnitude_unit(widest);
     int64_t absolute = 0, spread = 0;
     for (int64_t i = 0; i < c.m(); ++i) {
-      if (!sampler.row().counts(i)) continue;
-      absolute += magnitude_term(g[i], unit);
-      spread += magnitude_term(g[i] - middle, unit_spread);
+      const bool counted = !passable || passable[i];
+      absolute += counted ? magnitude_term(g[i], unit) : 0;
+      spread += counted ? magnitude_term(g[i] - middle, unit_spread) : 0;
     }
     scales_ = make_vjp_scales(c.oracle->kind, c.n(), c.oracle->k_of(sampler.row().row), low, high, magnitude_sum(absolute, largest), magnitude_sum(spread, widest),
                               factor_bits(W, c.noise));
     const double scale = power_of_two(scales_.cotangent_exponent);
-    for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = sampler.row().counts(i) ? to_fixed(g[i], scale) : 0;
+    for (int64_t i = 0; i < c.m(); ++i) cotangent_[i] = !passable || passable[i] ? to_fixed(g[i], scale) : 0;
     sampler.solve(0, true);
     centre_ = 0;
     sampler.template for_each<false>(1, [&](int, int64_t item, int64_t coefficient, float) { centre_ += coefficient * cotangent_[item]; });
@@ -89,6 +87,7 @@ struct weighted_estimator {
       for (int64_t m = 0; m < samples; m += Sampler::lanes) {
         const int count = samples - m < Sampler::lanes ? (int)(samples - m) : Sampler::lanes;
         sampler.solve(m0 + m, false, kept_ ? kept_ + m * (Sampler::row_floats(sampler.problem()) / Sampler::lanes) : nullptr);
+        if (Sampler::lanes == 1) noise_[m] = sampler.noise_row();
         int64_t r[Sampler::lanes];
         sampler.inner_products(count, cotangent_, r);
         for (int l = 0; l < count; ++l) {
@@ -100,22 +99,58 @@ struct weighted_estimator {
     }
   }
 
-  // The estimate made of the limbs of one item, or of the sums of several items' limbs.
-  template <class Sum>
-  PERTURB_INLINE float gradient(const call& c, const partial_sum& sum, Sum high, Sum low, Sum plain, double amplitude) const {
-    return vjp_gradient(scales_, high, low, plain, sum.sums[0], centre_, c.samples, c.baseline, amplitude);
-  }
+  PERTURB_INLINE vjp_ending ending(const call& c, const partial_sum& sum) const { return make_vjp_ending(scales_, sum.sums[0], centre_, c.samples, c.baseline); }
 
  private:
   // Adds weight * S and S of samples m0..m0+samples-1 for all items.
   PERTURB_INLINE void add_scores(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
     const call& c = sampler.problem();
-    for (int64_t m = samples; m % Sampler::lanes != 0; ++m) weights_[m] = 0.0f;
-    if constexpr (Sampler::lanes > 1) {
+    if constexpr (Sampler::lanes == 1) {
+      add_scores_by_items(sampler, m0, samples, words);
+    } else {
+      for (int64_t m = samples; m % Sampler::lanes != 0; ++m) weights_[m] = 0.0f;
       if (kept_) return add_kept(c, samples, words);
       if (c.plain_words()) return with_distribution(c.noise, [&](auto d) { add_scores_of<decltype(d)::value>(sampler, m0, samples, words); });
+      add_scores_by_group(sampler, m0, samples, words);
     }
-    add_scores_by_group(sampler, m0, samples, words);
+  }
+
+  // A sampler of one sample: vectors run over items.
+  PERTURB_NOINLINE void add_scores_by_items(Sampler& sampler, int64_t m0, int64_t samples, int64_t* words) {
+    using vector = typename Sampler::vector;
+    constexpr int L = vector::count;
+    const call& c = sampler.problem();
+    const bool own_score = c.noise == distribution::normal && c.plain_words();  // normal noise is its own score
+    const typename vector::f32 unit = vector::set1((float)(1 << (limb_bits - factor_bits(W, c.noise))));
+    const typename vector::u32 magic = vector::set1((uint32_t)samples * limb_magic_bits);
+    for (int64_t i0 = 0; i0 < c.n(); i0 += item_block) {
+      const int64_t count = c.n() - i0 < item_block ? c.n() - i0 : item_block;
+      const float* scores[most_groups];
+      bool noise[most_groups];
+      for (int64_t m = 0; m < samples; ++m) {
+        noise[m] = noise_[m] && own_score;
+        scores[m] = noise[m] ? noise_[m] + i0 : scores_ + m * item_block;
+        if (noise[m]) continue;
+        auto source = sampler.source();
+        source.begin(c, sampler.row().b, m0 + m);
+        source.template fill<W>(i0, count, scores_ + m * item_block);
+      }
+      int32_t sums[3][item_block];
+      for (int64_t i = 0; i < count; i += L) {
+        weighted_limbs<vector> limbs;
+        limbs.clear();
+        for (int64_t m = 0; m < samples; ++m) {
+          typename vector::f32 score = vector::load(scores[m] + i);
+          if (W == wanted::slope && noise[m]) score = vector::fma(score, score, vector::set1(-1.0f));
+          limbs.add(vector::set1(weights_[m]), score, unit);
+        }
+        vector::store(sums[0] + i, vector::sub(limbs.high, magic));
+        vector::store(sums[1] + i, vector::sub(limbs.low, magic));
+        vector::store(sums[2] + i, vector::sub(limbs.plain, magic));
+      }
+      for (int s = 0; s < 3; ++s)
+        for (int64_t i = 0; i < count; ++i) words[s * c.n() + i0 + i] += sums[s][i];
+    }
   }
 
   // One group of samples after the other.
@@ -207,6 +242,7 @@ struct weighted_estimator {
   float weights_[most_groups * Sampler::lanes];
   int groups_ = most_groups;
   float* kept_ = nullptr;  // the noise of those groups, where it is kept
+  const float* noise_[Sampler::lanes > 1 ? 1 : most_groups];  // of each sample, or null
 };
 
 template <class Sampler>
@@ -216,10 +252,12 @@ struct vjp_estimator : weighted_estimator<Sampler, wanted::score> {
   PERTURB_NOINLINE void finish(Sampler& sampler, const partial_sum& sum) {
     const call& c = sampler.problem();
     const int64_t n = c.n();
-    float* gradient = c.output[0] + sum.b * n;
+    float* __restrict gradient = c.output[0] + sum.b * n;
+    const int64_t* words = sum.words;
+    const vjp_ending ending = this->ending(c, sum);
     for (int64_t i = 0; i < n; ++i) {
       const double amplitude = sampler.row().derivative_amplitude(i);
-      gradient[i] = amplitude == 0.0 ? 0.0f : this->gradient(c, sum, sum.words[i], sum.words[n + i], sum.words[2 * n + i], amplitude);
+      gradient[i] = amplitude == 0.0 ? 0.0f : vjp_gradient(ending, words[i], words[n + i], words[2 * n + i], amplitude);
     }
   }
 };

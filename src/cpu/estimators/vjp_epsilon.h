@@ -16,6 +16,7 @@ struct vjp_epsilon_estimator : weighted_estimator<Sampler, wanted::slope> {
     const call& c = sampler.problem();
     const auto& row = sampler.row();
     const int64_t n = c.n();
+    const vjp_ending ending = this->ending(c, sum);
     int128 high = 0, low = 0, plain = 0;
     for (int64_t i = 0; i < n; ++i) {
       const double amplitude = row.counts(i) ? magnitude(row.amplitude(i)) : 0.0;
@@ -25,9 +26,9 @@ struct vjp_epsilon_estimator : weighted_estimator<Sampler, wanted::slope> {
         plain += sum.words[2 * n + i];
       }
       if (c.output[1])
-        c.output[1][sum.b * n + i] = amplitude > 0.0 ? this->gradient(c, sum, sum.words[i], sum.words[n + i], sum.words[2 * n + i], amplitude) : 0.0f;
+        c.output[1][sum.b * n + i] = amplitude > 0.0 ? vjp_gradient(ending, sum.words[i], sum.words[n + i], sum.words[2 * n + i], amplitude) : 0.0f;
     }
-    if (c.output[0]) c.output[0][sum.b] = c.epsilon == 0.0f ? 0.0f : this->gradient(c, sum, high, low, plain, (double)c.epsilon);
+    if (c.output[0]) c.output[0][sum.b] = c.epsilon == 0.0f ? 0.0f : vjp_gradient(ending, high, low, plain, (double)c.epsilon);
   }
 };
 

@@ -4,7 +4,8 @@
 //   packed  the score is mapped into [1, 2) by the same fma that perturbs it; its 23 mantissa bits are the score. n <= 512.
 //   exact   the float order of the perturbed scores. Everything else, and everything with epsilon 0.
 // rank_group sorts one sample per lane with a network over rows of 32-bit keys (score bits, item); in exact order the keys hold a
-// monotone rounding of the score, and runs of equal ones are put right afterwards. rank_single sorts one sample of any n by radix.
+// monotone rounding of the score, and runs of equal ones are put right afterwards. rank_pack (rank_pack.h) does so with a problem per lane.
+// rank_single sorts one sample of any n by radix.
 #pragma once
 
 #include "cpu/row.h"
@@ -73,6 +74,42 @@ class rank_keys {
   float score_scale_ = 0.0f, score_offset_ = 0.0f;
 };
 
+// Of network keys: their low bits hold the item.
+PERTURB_INLINE static int rank_item_bits(int64_t n) {
+  int bits = 9;
+  while (((int64_t)1 << bits) < n) ++bits;
+  return bits;
+}
+
+// Where neighbours of sorted rows have equal coarse scores, orders them by exact_key(item, lane), in the given lanes. Runs are short, and come in
+// item order. run: scratch of 2 n.
+template <class V, class Key>
+PERTURB_INLINE void put_runs_right(uint32_t* keys, int64_t n, int item_bits, unsigned of_lanes, uint64_t* run, Key&& exact_key) {
+  constexpr int L = V::count;
+  const uint32_t item_mask = (1u << item_bits) - 1;
+  const typename V::u32 coarse_bits = V::set1(~item_mask);
+  for (int64_t p = 1; p < n; ++p) {
+    const auto same = V::bit_and(V::bit_xor(V::load(keys + p * L), V::load(keys + (p - 1) * L)), coarse_bits);
+    unsigned lanes = V::bitmask(V::equal(same, V::set1(0u))) & of_lanes;
+    while (lanes) {
+      const int l = __builtin_ctz(lanes);
+      lanes &= lanes - 1;
+      // Only at a run's first pair: the whole run is sorted at once.
+      const uint32_t coarse = keys[p * L + l] >> item_bits;
+      if (p >= 2 && keys[(p - 2) * L + l] >> item_bits == coarse) continue;
+      int64_t end = p + 1;
+      while (end < n && keys[end * L + l] >> item_bits == coarse) ++end;
+      const int64_t begin = p - 1, count = end - begin;
+      for (int64_t i = 0; i < count; ++i) {
+        const uint32_t item = keys[(begin + i) * L + l] & item_mask;
+        run[i] = (uint64_t)exact_key(item, l) << 32 | item;
+      }
+      sort_keys<typename V::isa>(run, run + n, count);
+      for (int64_t i = 0; i < count; ++i) keys[(begin + i) * L + l] = coarse << item_bits | (uint32_t)run[i];
+    }
+  }
+}
+
 template <class V>
 class rank_group {
  public:
@@ -86,8 +123,7 @@ class rank_group {
     keys_ = a.take<uint32_t>(padded_ * L);
     scores_ = a.take<float>(c.n() * L);
     run_ = a.take<uint64_t>(2 * c.n());
-    item_bits_ = 9;
-    while (((int64_t)1 << item_bits_) < c.n()) ++item_bits_;
+    item_bits_ = rank_item_bits(c.n());
   }
 
   static constexpr bool dense = true;
@@ -161,34 +197,10 @@ class rank_group {
  private:
   PERTURB_NOINLINE void sort() { sort_rows<V>(keys_, padded_); }
 
-  // Where neighbours have equal coarse scores, orders them by their exact ones. Runs are short, and come in item order.
   PERTURB_NOINLINE void put_runs_right() {
-    const uint32_t item_mask = (1u << item_bits_) - 1;
-    const typename V::u32 coarse_bits = V::set1(~item_mask);
-    for (int64_t p = 1; p < c_.n(); ++p) {
-      const auto same = V::bit_and(V::bit_xor(V::load(keys_ + p * L), V::load(keys_ + (p - 1) * L)), coarse_bits);
-      unsigned lanes = V::bitmask(V::equal(same, V::set1(0u)));
-      while (lanes) {
-        const int l = __builtin_ctz(lanes);
-        lanes &= lanes - 1;
-        // Only at a run's first pair: the whole run is sorted at once.
-        const uint32_t coarse = keys_[p * L + l] >> item_bits_;
-        if (p >= 2 && keys_[(p - 2) * L + l] >> item_bits_ == coarse) continue;
-        int64_t end = p + 1;
-        while (end < c_.n() && keys_[end * L + l] >> item_bits_ == coarse) ++end;
-        const int64_t begin = p - 1, count = end - begin;
-        for (int64_t i = 0; i < count; ++i) {
-          const uint32_t item = keys_[(begin + i) * L + l] & item_mask;
-          run_[i] = (uint64_t)exact_key_of(item, l) << 32 | item;
-        }
-        sort_keys<isa>(run_, run_ + c_.n(), count);
-        for (int64_t i = 0; i < count; ++i) keys_[(begin + i) * L + l] = coarse << item_bits_ | (uint32_t)run_[i];
-      }
-    }
-  }
-
-  PERTURB_INLINE uint32_t exact_key_of(uint32_t item, int lane) const {
-    return order_.template exact_key<scalar_lanes<isa>>(scores_[item * L + lane]);
+    perturb::put_runs_right<V>(keys_, c_.n(), item_bits_, ~0u, run_, [&](uint32_t item, int lane) __attribute__((always_inline)) {
+      return order_.template exact_key<scalar_lanes<isa>>(scores_[item * L + lane]);
+    });
   }
 
   const call& c_;
