@@ -6,8 +6,11 @@
 // that it shares with others stays in one of its two partial sums, and finish_shared() joins those after all threads are done.
 #pragma once
 
+#include <optional>
+
 #include "backend.h"
 #include "cpu/arena.h"
+#include "cpu/candidates.h"
 #include "cpu/noise_rows.h"
 #include "cpu/pack_sampler.h"
 #include "cpu/row.h"
@@ -25,6 +28,9 @@ struct partial_sum {
 // Lookups of single items' noise keep whole rows up to this n, and make the noise again beyond.
 constexpr int64_t lookup_rows_limit = 4096;
 
+// Making noise again, of an item in one lane or in all, costs about what candidates save on this many items of a group.
+constexpr int64_t items_per_lookup = 40;
+
 // Solves groups of samples of one row at a time: what estimators see of the noise and the oracle.
 template <class Source, template <class> class Oracle>
 class sampler {
@@ -40,6 +46,9 @@ class sampler {
       : c_(c), row_(c, a), oracle_(c, a, row_), whole_rows_(Oracle<V>::needs_rows(c) || (keep_rows && c.n() <= lookup_rows_limit)) {
     const int64_t floats = row_floats(c);
     z_ = a.take<float>(whole_rows_ || floats < item_block * lanes ? floats : item_block * lanes);
+    if constexpr (takes_pairs) {
+      if (candidate_bounds<V>::apply(c)) bounds_.emplace(c, a);
+    }
   }
 
   PERTURB_INLINE void begin_call() { row_.begin_call(); }
@@ -48,6 +57,14 @@ class sampler {
   PERTURB_NOINLINE void begin_row(int64_t b, const float* theta) {
     row_.template begin<vector>(b, theta);
     oracle_.begin_row();
+    bounds_begun_ = false;
+    keeps_rows_ = whole_rows_;
+  }
+
+  // Of the row just begun: how often per group the estimator asks for noise_at() or noise_of(). Where that is seldom, making it again costs less
+  // than keeping the noise of all items.
+  PERTURB_INLINE void begin_lookups(int64_t lookups) {
+    if (bounds_ && !Oracle<V>::needs_rows(c_) && lookups * items_per_lookup <= c_.n()) keeps_rows_ = false;
   }
 
   PERTURB_INLINE const call& problem() const { return c_; }
@@ -64,10 +81,13 @@ class sampler {
   PERTURB_NOINLINE void solve(int64_t first, bool silent, float* rows = nullptr) {
     first_ = first;
     silent_ = silent;
-    rows_ = rows ? rows : whole_rows_ ? z_ : nullptr;
+    rows_ = rows ? rows : keeps_rows_ ? z_ : nullptr;
     if (!silent) source_.begin(c_, row_.b, first);
     oracle_.begin_group();
-    for (int64_t i0 = 0; i0 < c_.n(); i0 += item_block) {
+    int64_t i0 = 0;
+    for (; i0 < c_.n(); i0 += item_block) {
+      // Of the first block most items are candidates.
+      if (i0 > 0 && bounds_ && !silent && !rows_) break;
       const int64_t count = c_.n() - i0 < item_block ? c_.n() - i0 : item_block;
       float* z = rows_ ? rows_ + i0 * lanes : z_;
       if (silent) {
@@ -76,6 +96,9 @@ class sampler {
         source_.template fill<wanted::noise>(i0, count, z);
       }
       oracle_.feed(i0, count, z);
+    }
+    if constexpr (takes_pairs) {
+      if (i0 < c_.n()) feed_candidates(i0);
     }
     oracle_.solve();
   }
@@ -121,13 +144,45 @@ class sampler {
     });
   }
 
-  // z of one item of the group just solved.
+  // z of one item in all lanes of the group just solved, which was not silent; room for four vectors.
+  PERTURB_INLINE const float* noise_of(int64_t item, float* room) const {
+    if (rows_) return rows_ + item * lanes;
+    if constexpr (lanes == 1) {
+      *room = make_noise(0, item);
+      return room;
+    }
+    source_.template fill<wanted::noise>(item & ~(int64_t)3, 4, room);
+    return room + (item & 3) * lanes;
+  }
+
+  // z of one item in one lane of the group just solved.
   PERTURB_INLINE float noise_at(int lane, int64_t item) const {
     if (rows_) return rows_[item * lanes + lane];
     return silent_ ? 0.0f : make_noise(lane, item);
   }
 
  private:
+  // Whether the oracle can do with pairs of items that may matter.
+  static constexpr bool takes_pairs = lanes > 1 && requires(Oracle<V> o, const uint32_t* pairs, const float* z) {
+    o.cutoff();
+    o.feed_pairs(pairs, (int64_t)1, z);
+  };
+
+  // Items from i0 on, a block at a time: the candidates of each by what the oracle has before it.
+  PERTURB_NOINLINE void feed_candidates(int64_t i0) {
+    if (!bounds_begun_) bounds_->begin_row(row_);
+    bounds_begun_ = true;
+    const candidate_bounds<V> bounds = *bounds_;  // in registers: what is stored below could not change it
+    uint32_t pairs[item_block / 2];
+    for (; i0 < c_.n(); i0 += item_block) {
+      const int64_t items = c_.n() - i0 < item_block ? c_.n() - i0 : item_block;
+      const typename V::f32 cutoff = oracle_.cutoff();
+      const auto keep = [&](int64_t item, typename V::u32 word) __attribute__((always_inline)) { return bounds.may_reach(item, word, cutoff); };
+      const int64_t count = source_.fill_pairs(i0, items, keep, z_, pairs);
+      oracle_.feed_pairs(pairs, count, z_);
+    }
+  }
+
   PERTURB_NOINLINE float make_noise(int lane, int64_t item) const {
     float z = 0.0f;
     using scalar = scalar_lanes<isa>;
@@ -151,10 +206,13 @@ class sampler {
   const call& c_;
   row_view<isa> row_;
   Oracle<V> oracle_;
-  bool whole_rows_;
-  float* z_ = nullptr;     // whole rows, or those of item_block items
-  float* rows_ = nullptr;  // where the whole rows of the group just solved are, if anywhere
+  bool whole_rows_;          // whether there is room for whole rows
+  bool keeps_rows_ = false;  // whether this row's samples leave them there
+  float* z_ = nullptr;       // whole rows, or those of item_block items
+  float* rows_ = nullptr;    // where the whole rows of the group just solved are, if anywhere
   Source source_;
+  std::optional<candidate_bounds<V>> bounds_;
+  bool bounds_begun_ = false;  // of this row
   int64_t first_ = 0;
   bool silent_ = false;
 };

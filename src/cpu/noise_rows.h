@@ -46,6 +46,18 @@ struct samples_over_lanes {
     with_distribution(problem->noise, [&](auto d) { fill_words<decltype(d)::value, W>(first, items, out); });
   }
 
+  // Normal noise of plain words, of the pairs of items that keep(item, first word) is true of; returns how many. The pair of items pairs[p] and
+  // pairs[p] + 1 has its z in the vectors 2 p and 2 p + 1 of out. out and pairs have room for `items`, at most item_block, and their quad.
+  template <class Keep>
+  PERTURB_INLINE int64_t fill_pairs(int64_t first, int64_t items, Keep&& keep, float* out, uint32_t* pairs) const {
+    int64_t kept = 0, i = 0;
+    for (; i + 4 < items; i += 8) kept = write_pairs<2>(first + i, keep, kept, out, pairs);
+    if (i < items) kept = write_pairs<1>(first + i, keep, kept, out, pairs);
+    while (kept > 0 && pairs[kept - 1] >= first + items) --kept;  // of the last quad
+    values_in_place<distribution::normal, wanted::noise>(2 * kept, out);
+    return kept;
+  }
+
  private:
   PERTURB_NOINLINE void fill_special(wanted what, int64_t first, int64_t items, float* out) const {
     for (int64_t i = 0; i < items; i += 4) {
@@ -63,23 +75,48 @@ struct samples_over_lanes {
       int64_t i = start;
       for (; i + 4 < end; i += 8) write_words<D, 2>(first, i, out);
       if (i < end) write_words<D, 1>(first, i, out);
-      for (i = start; i < end; i += 4) {
-        typename V::u32 words[4];
-        typename V::f32 values[4];
-        for (int j = 0; j < 4; ++j) words[j] = V::bits(V::load(out + (i + j) * count));
-        values_of_words<V, D, W>(words, values);
-        for (int j = 0; j < 4; ++j) V::store(out + (i + j) * count, values[j]);
-      }
+      values_in_place<D, W>(end - start, out + start * count);
     }
   }
 
   template <distribution D, int quads>
   PERTURB_INLINE void write_words(int64_t first, int64_t i, float* out) const {
     typename V::u32 words[4 * quads];
-    philox<V, quads>(problem->keys, group, row, (uint32_t)((first + i) >> 2), words);
+    make_words<D, quads>(first + i, words);
+    for (int j = 0; j < 4 * quads; ++j) V::store(out + (i + j) * count, V::floats(words[j]));
+  }
+
+  // Writes every pair to the place after the last one kept, and counts it if it is kept: no branch.
+  template <int quads, class Keep>
+  PERTURB_INLINE int64_t write_pairs(int64_t item, Keep&& keep, int64_t kept, float* out, uint32_t* pairs) const {
+    typename V::u32 words[4 * quads];
+    make_words<distribution::normal, quads>(item, words);
+    for (int j = 0; j < 4 * quads; j += 2) {
+      float* to = out + 2 * kept * count;
+      V::store(to, V::floats(words[j]));
+      V::store(to + count, V::floats(words[j + 1]));
+      pairs[kept] = (uint32_t)(item + j);
+      kept += keep(item + j, words[j]);
+    }
+    return kept;
+  }
+
+  template <distribution D, int quads>
+  PERTURB_INLINE void make_words(int64_t item, typename V::u32 (&words)[4 * quads]) const {
+    philox<V, quads>(problem->keys, group, row, (uint32_t)(item >> 2), words);
     for (int q = 0; q < quads; ++q)
       if (problem->antithetic) mirror_words<V>(D, mirrored, words + 4 * q);
-    for (int j = 0; j < 4 * quads; ++j) V::store(out + (i + j) * count, V::floats(words[j]));
+  }
+
+  template <distribution D, wanted W>
+  static PERTURB_INLINE void values_in_place(int64_t items, float* out) {
+    for (int64_t i = 0; i < items; i += 4) {
+      typename V::u32 words[4];
+      typename V::f32 values[4];
+      for (int j = 0; j < 4; ++j) words[j] = V::bits(V::load(out + (i + j) * count));
+      values_of_words<V, D, W>(words, values);
+      for (int j = 0; j < 4; ++j) V::store(out + (i + j) * count, values[j]);
+    }
   }
 };
 

@@ -86,6 +86,8 @@ class pack_sampler {
   // The noise of the sample just solved.
   PERTURB_INLINE const float* noise_row() const { return problems_[at_].z; }
   PERTURB_INLINE float noise_at(int, int64_t item) const { return noise_row()[item]; }
+  PERTURB_INLINE const float* noise_of(int64_t item, float*) const { return noise_row() + item; }
+  PERTURB_INLINE void begin_lookups(int64_t) {}
 
   template <bool Scores, class F>
   PERTURB_INLINE void for_each(int, F&& f) const {

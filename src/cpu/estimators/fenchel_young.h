@@ -52,6 +52,7 @@ struct fenchel_young_estimator {
       items_[nonzeros_] = i;
       targets_[nonzeros_++] = to_fixed(t[i], coefficient_unit);
     }
+    sampler.begin_lookups(c.output[0] || c.output[2] ? (int64_t)row.weight() * Sampler::lanes + nonzeros_ : 0);
     by_items_ = Sampler::dense && !c.multiplicative && c.n() <= lookup_rows_limit && (total + (double)c.n() + 1.0) * coefficient_unit < 0x1p30;
     if (by_items_) {
       for (int64_t i = 0; i < c.n(); ++i) dense_targets_[i] = (int32_t)to_fixed(t[i], coefficient_unit);
@@ -64,12 +65,12 @@ struct fenchel_young_estimator {
     const double loss_scale = power_of_two(scales_.loss_exponent), slope_scale = power_of_two(scales_.slope_exponent);
     const double sign = c.oracle->loss_sign();
     const bool want_loss = c.output[0], want_slope = c.output[2], want_factors = c.output[1] && c.multiplicative;
+    const bool want_noise = want_loss || want_slope || want_factors;
     for (int64_t m = first; m < last; m += Sampler::lanes) {
       const int count = last - m < Sampler::lanes ? (int)(last - m) : Sampler::lanes;
       sampler.solve(m, false);
       int64_t loss[Sampler::lanes] = {}, slope[Sampler::lanes] = {};
-      const auto tally = [&](int lane, int64_t item, int64_t coefficient) {
-        const float z = sampler.noise_at(lane, item);
+      const auto tally = [&](int lane, int64_t item, int64_t coefficient, float z) {
         const float score = row.score(item, z);
         if (want_loss) loss[lane] += coefficient * to_fixed(cost(c, score), loss_scale);
         if (want_slope) slope[lane] += coefficient * to_fixed(slope_of(row, item, z, score), slope_scale);
@@ -82,13 +83,17 @@ struct fenchel_young_estimator {
       if (!done) {
         sampler.template for_each<false>(count, [&](int lane, int64_t item, int64_t coefficient, float) {
           sum.words[item] += coefficient;
-          if (want_loss || want_slope) tally(lane, item, coefficient << scales_.fraction_bits);
-          if (want_factors) add_factor(sampler, lane, item, coefficient, sum.words + c.m());
+          if (!want_noise) return;
+          const float z = sampler.noise_at(lane, item);
+          if (want_loss || want_slope) tally(lane, item, coefficient << scales_.fraction_bits, z);
+          if (want_factors) add_factor(row, item, coefficient, z, sum.words + c.m());
         });
-        for (int64_t j = 0; j < nonzeros_; ++j) {
+        for (int64_t j = 0; want_noise && j < nonzeros_; ++j) {
+          float room[4 * Sampler::lanes];
+          const float* z = sampler.noise_of(items_[j], room);
           for (int l = 0; l < count; ++l) {
-            if (want_loss || want_slope) tally(l, items_[j], -targets_[j]);
-            if (want_factors) add_factor(sampler, l, items_[j], 1, sum.words + 3 * c.m());
+            if (want_loss || want_slope) tally(l, items_[j], -targets_[j], z[l]);
+            if (want_factors) add_factor(row, items_[j], 1, z[l], sum.words + 3 * c.m());
           }
         }
       }
@@ -162,10 +167,11 @@ struct fenchel_young_estimator {
   }
 
   // coefficient * W of one item to its two words.
-  PERTURB_INLINE void add_factor(Sampler& sampler, int lane, int64_t item, int64_t coefficient, int64_t* words) const {
-    const call& c = sampler.problem();
-    const float e = sampler.row().amplitude(item);
-    const float w = multiplicative_factor<scalar_lanes<typename Sampler::isa>>(sampler.noise_at(lane, item), e, -0.5f * (e * e));
+  template <class Row>
+  PERTURB_INLINE void add_factor(const Row& row, int64_t item, int64_t coefficient, float z, int64_t* words) const {
+    const call& c = row.c;
+    const float e = row.amplitude(item);
+    const float w = multiplicative_factor<scalar_lanes<typename Sampler::isa>>(z, e, -0.5f * (e * e));
     const int64_t fixed = to_fixed(w, power_of_two(scales_.factor_exponent));
     words[item] += coefficient * (fixed >> chain_half_bits);
     words[c.m() + item] += coefficient * (fixed & ((1 << chain_half_bits) - 1));

@@ -8,6 +8,9 @@
 //   begin_group(); feed(i0, count, z) in ascending order; solve()
 //   for_each<Scores>(lanes, z, f)    f(lane, item, coefficient, score) for every nonzero of y of the first `lanes` lanes;
 //                                    <y, s> = sum of coefficient * score
+// and, of an oracle that most items cannot concern (cpu/candidates.h):
+//   cutoff()                         per lane: an item that comes later changes nothing unless its score is above this
+//   feed_pairs(pairs, count, z)      like feed, of items pairs[p] and pairs[p] + 1 (if below n) alone, ascending; the ones between change nothing
 #pragma once
 
 #include "cpu/row.h"
@@ -34,21 +37,27 @@ class argmax_oracle {
 
   // Item i goes to chain i % 4: four short dependency chains instead of one long one. i0 is a multiple of 4.
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
-    row_.with_score([&](auto score) {
-      typename V::f32 best[chains];
-      typename V::u32 item[chains];
-      for (int j = 0; j < chains; ++j) best[j] = best_[j], item[j] = item_[j];
-      auto step = [&](int64_t i, int j) {
-        const typename V::f32 x = score(V{}, i0 + i + j, V::load(z + (i + j) * V::count));
-        const auto better = V::greater(x, best[j]);
-        best[j] = V::select(better, x, best[j]);
-        item[j] = V::select(better, V::set1((uint32_t)(i0 + i + j)), item[j]);
-      };
+    with_step([&](auto step) {
       int64_t i = 0;
       for (; i + chains <= count; i += chains)
-        for (int j = 0; j < chains; ++j) step(i, j);
-      for (int j = 0; i + j < count; ++j) step(i, j);
-      for (int j = 0; j < chains; ++j) best_[j] = best[j], item_[j] = item[j];
+        for (int j = 0; j < chains; ++j) step(i0 + i + j, j, V::load(z + (i + j) * V::count));
+      for (int j = 0; i + j < count; ++j) step(i0 + i + j, j, V::load(z + (i + j) * V::count));
+    });
+  }
+
+  PERTURB_INLINE typename V::f32 cutoff() const {
+    typename V::f32 best = best_[0];
+    for (int j = 1; j < chains; ++j) best = V::max(best, best_[j]);
+    return best;
+  }
+
+  PERTURB_INLINE void feed_pairs(const uint32_t* pairs, int64_t count, const float* z) {
+    with_step([&](auto step) {
+      for (int64_t p = 0; p < count; ++p, z += 2 * V::count) {
+        const int64_t i = pairs[p];
+        step(i, 0, V::load(z));
+        if (i + 1 < n_) step(i + 1, 1, V::load(z + V::count));
+      }
     });
   }
 
@@ -71,6 +80,24 @@ class argmax_oracle {
 
  private:
   static constexpr int chains = 4;
+
+  // Calls f(step); step(item, chain, z) takes an item, in ascending order of a chain's items.
+  template <class F>
+  PERTURB_INLINE void with_step(F&& f) {
+    row_.with_score([&](auto score) {
+      typename V::f32 best[chains];
+      typename V::u32 item[chains];
+      for (int j = 0; j < chains; ++j) best[j] = best_[j], item[j] = item_[j];
+      f([&](int64_t i, int j, typename V::f32 z) __attribute__((always_inline)) {
+        const typename V::f32 x = score(V{}, i, z);
+        const auto better = V::greater(x, best[j]);
+        best[j] = V::select(better, x, best[j]);
+        item[j] = V::select(better, V::set1((uint32_t)i), item[j]);
+      });
+      for (int j = 0; j < chains; ++j) best_[j] = best[j], item_[j] = item[j];
+    });
+  }
+
   const row_view<isa>& row_;
   int64_t n_;
   typename V::f32 best_[chains];

@@ -41,10 +41,19 @@ class top_k_group {
 
   PERTURB_INLINE void feed(int64_t i0, int64_t count, const float* z) {
     row_.with_score([&](auto score) {
-      for (int64_t i = 0; i < count; ++i) {
-        const typename V::f32 x = score(V{}, i0 + i, V::load(z + i * L));
-        const auto enters = V::greater(x, V::load(scores_ + (k_ - 1) * L));
-        if (V::any(enters)) insert(x, (uint32_t)(i0 + i), enters);
+      for (int64_t i = 0; i < count; ++i) take(i0 + i, score(V{}, i0 + i, V::load(z + i * L)));
+    });
+  }
+
+  PERTURB_INLINE typename V::f32 cutoff() const { return V::load(scores_ + (k_ - 1) * L); }
+
+  PERTURB_INLINE void feed_pairs(const uint32_t* pairs, int64_t count, const float* z) {
+    const int64_t n = row_.c.n();
+    row_.with_score([&](auto score) {
+      for (int64_t p = 0; p < count; ++p, z += 2 * L) {
+        const int64_t i = pairs[p];
+        take(i, score(V{}, i, V::load(z)));
+        if (i + 1 < n) take(i + 1, score(V{}, i + 1, V::load(z + L)));
       }
     });
   }
@@ -65,6 +74,11 @@ class top_k_group {
   }
 
  private:
+  PERTURB_INLINE void take(int64_t item, typename V::f32 x) {
+    const auto enters = V::greater(x, cutoff());
+    if (V::any(enters)) insert(x, (uint32_t)item, enters);
+  }
+
   // Shifts the rows below x's place down by one. An earlier item stays above an equal later one.
   PERTURB_INLINE void insert(typename V::f32 x, uint32_t item, decltype(V::greater(x, x)) below) {
     const typename V::u32 id = V::set1(item);
