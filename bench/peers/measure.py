@@ -51,9 +51,10 @@ def seconds(work, seed, least=0.05):
 
 def paired(ours, peer, pairs):
     ours(0), peer(0)  # compiled and warm
-    if seconds(peer, 1, 0.0) > SLOW:
-        pairs = min(pairs, 3)
-    times = [(seconds(ours, 10 * p), seconds(peer, 10 * p)) for p in range(pairs)]
+    first, times = seconds(peer, 1, 0.0), []
+    if first > SLOW:
+        pairs, times = min(pairs, 3), [(seconds(ours, 1), first)]
+    times += [(seconds(ours, 10 * p), seconds(peer, 10 * p)) for p in range(len(times), pairs)]
     ratios = [theirs / mine for mine, theirs in times]
     return {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios),
             "perturb_seconds": statistics.median(t[0] for t in times), "peer_seconds": statistics.median(t[1] for t in times)}
