@@ -46,6 +46,16 @@ std::vector<test_case> few() {
       c.name = "ends_of_rows_samples" + std::to_string(samples) + (walled ? "_walls" : "");
       some.push_back(c);
     }
+  // Around the largest sizes of packs, and of groups of samples.
+  for (test_case c : {list.rank_case(4096), list.rank_case(4097), list.rank_case(8192), list.rank_case(8193), list.grid_case(130, 140), list.grid_case(256, 256),
+                      list.grid_case(256, 257)})
+    for (int64_t samples : {1, 20}) {
+      c.samples = samples;
+      c.batch = samples == 1 ? 3 : 1;
+      c.prox = false;
+      c.name += "_largest_samples" + std::to_string(samples);
+      some.push_back(c);
+    }
   return some;
 }
 

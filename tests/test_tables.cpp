@@ -34,7 +34,7 @@ std::vector<test_case> tables() {
   comb.mode = PERTURB_MULTIPLICATIVE;
   add(comb, 20, "comb_slanted");
   add(list.grid_case(40, 130), 2, "beyond_the_groups_limit_of_a_side");
-  add(list.grid_case(129, 130), 2, "single");
+  add(list.grid_case(129, 130), 2, "large");
   return list.all;
 }
 

@@ -7,6 +7,7 @@ Every peer is checked against perturb first (checks.py). A figure is the median 
 called in turn, with the smallest and the largest; both have all processors. --quick shrinks samples and batches: to try it out.
 """
 import argparse
+import ctypes
 import dataclasses
 import json
 import os
@@ -68,6 +69,7 @@ def high_water():
 def grown(work):
     """Bytes by which the largest resident set of this process grows in one call, after a call that did the same."""
     work(0)
+    ctypes.CDLL(None).malloc_trim(0)  # what the first call freed and the allocator kept would be the second call's for nothing
     with open("/proc/self/clear_refs", "w", encoding="ascii") as refs:
         refs.write("5")  # forget the high-water mark: it is then what is resident now
     before = high_water()

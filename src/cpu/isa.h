@@ -78,7 +78,7 @@ struct isa_table {
   static PERTURB_INLINE bool may_pack(const call& c) {
     const oracle_kind kind = c.oracle->kind;
     return c.part != call_part::results && pack_has_room(c, Vec::count) &&
-           ((kind == oracle_kind::rank && rank_fits_group(c)) || (kind == oracle_kind::grid_path && grid_path_fits_group(c)));
+           ((kind == oracle_kind::rank && rank_fits_pack(c)) || (kind == oracle_kind::grid_path && grid_path_fits_group(c)));
   }
 
   template <template <class> class Estimator, class F>

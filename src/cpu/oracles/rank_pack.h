@@ -6,6 +6,11 @@
 
 namespace perturb {
 
+// A pack holds its keys twice and its scores; beyond this it waits for memory.
+constexpr int64_t rank_pack_limit = 4096;
+
+PERTURB_INLINE static bool rank_fits_pack(const call& c) { return c.n() <= rank_pack_limit; }
+
 template <class V>
 class rank_pack {
  public:
