@@ -33,21 +33,24 @@ PERTURB_INLINE void walk_back(const grid& g, const grid_layout& layout, cell_lis
       if (distance(layout.place(target)) < distance(layout.place(v))) v = target;
   }
   int32_t at = layout.place(v);
-  while (distance(at) != (g.count_source ? straight(v) : 0)) {
-    const int32_t straight_cost = straight(v), diagonal_cost = diagonal(v);
-    int32_t best = INT32_MAX;
-    int best_k = 0;
-    for (unsigned mask = g.steps[v]; mask; mask &= mask - 1) {
-      const int k = __builtin_ctz(mask);
-      const int32_t candidate = distance(at + layout.step[k]) + (grid_diagonals >> k & 1 ? diagonal_cost : straight_cost);
-      if (candidate < best) {
-        best = candidate;
-        best_k = k;
+  for (int32_t here; (here = distance(at)) != (g.count_source ? straight(v) : 0);) {
+    // Distances are a fixpoint: the cell before is the first neighbour, in the order of the tie rule, from where the step makes up the difference.
+    const int32_t before_straight = here - straight(v), before_diagonal = here - diagonal(v);
+    unsigned from = 0;
+    if (layout.border > 0) {  // every neighbour has a place: no branches to guess
+PERTURB_UNROLL
+      for (int k = 0; k < grid_neighbours; ++k) from |= (unsigned)(distance(at + layout.step[k]) == (grid_diagonals >> k & 1 ? before_diagonal : before_straight)) << k;
+      from &= g.steps[v];
+    } else {
+      for (unsigned mask = g.steps[v]; mask && !from; mask &= mask - 1) {
+        const int k = __builtin_ctz(mask);
+        if (distance(at + layout.step[k]) == (grid_diagonals >> k & 1 ? before_diagonal : before_straight)) from = 1u << k;
       }
     }
-    f(v, grid_diagonals >> best_k & 1 ? g.diagonal_factor : 1.0f);
-    v += layout.cell_step[best_k];
-    at += layout.step[best_k];
+    const int k = __builtin_ctz(from);
+    f(v, grid_diagonals >> k & 1 ? g.diagonal_factor : 1.0f);
+    v += layout.cell_step[k];
+    at += layout.step[k];
   }
   f(v, g.count_source ? 1.0f : 0.0f);
 }
