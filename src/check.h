@@ -47,6 +47,8 @@ perturb_status check_oracle(const call& c, bool on_host);
 // Sizes of a call whose oracle, operation, batch and noise are set.
 perturb_status check_sizes(const call& c);
 
+// What the header calls the operand, NULL where the operation has none.
+const char* operand_name(perturb_operation operation);
 // The floats of the operand per row.
 int64_t operand_width(const call& c);
 // The floats of output `index` of a call, given or not; 0 where the operation has no such output.

@@ -234,5 +234,34 @@ TEST(bits, optional_outputs) {
   }
 }
 
+// What theta, the true theta and the cotangent hold at walls changes nothing: no bound, no scale, no check.
+TEST(bits, walls_hold_anything) {
+  case_list list;
+  for (perturb_connectivity connectivity : {PERTURB_CONNECT_4, PERTURB_CONNECT_8, PERTURB_CONNECT_8_NO_CORNER_CUTTING})
+    for (int64_t samples : {2, 40})
+      for (const char* isa : {"scalar", "avx2", "avx512"}) {
+        const context_ptr context = make_context_on(isa, 2);
+        if (!context) continue;
+        test_case c = list.grid_case(9, 11, connectivity);
+        c.wall = walls::random;
+        c.samples = samples;
+        c.batch = 3;
+        prepared_case p(context.get(), c);
+        const std::vector<uint8_t> passable = make_passable(c);
+        const prepared_case plain(context.get(), c);
+        for (float anything : {0.0f, -3e38f, 3e38f, INFINITY, NAN}) {
+          for (int64_t i = 0; i < c.batch * c.n; ++i) {
+            if (passable[i % c.n]) continue;
+            p.theta[i] = p.theta_true[i] = anything;
+            p.cotangent[i] = std::isfinite(anything) ? anything : 0.0f;
+          }
+          for (perturb_operation operation : operations) {
+            if (!p.has(operation)) continue;
+            EXPECT_TRUE(same_bits(run_all(context.get(), plain, operation), run_all(context.get(), p, operation))) << isa << " " << operation_names[operation] << " " << anything;
+          }
+        }
+      }
+}
+
 }  // namespace
 }  // namespace perturb::test

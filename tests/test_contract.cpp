@@ -207,6 +207,27 @@ TEST(contract, epsilon_per_item) {
   });
 }
 
+// theta + eps_i z may leave the range of float for the one item whose factor is large, with I-MLE too.
+TEST(contract, one_item_leaves_the_range_of_float) {
+  const context_ptr context = make_context(1);
+  const oracle_ptr oracle = make_argmax(4);
+  const float theta[4] = {1e38f, -1e38f, 1e38f, 1e38f}, cotangent[4] = {1, 1, 1, 1};
+  float factors[4] = {1, 1, 1, 1}, out[4];
+  perturb_noise noise = make_noise(PERTURB_NORMAL, 1e37f, 10);
+  noise.epsilon_per_item = factors;
+  perturb_lpgd_options options = PERTURB_LPGD_OPTIONS_INIT;
+  for (float factor : {1.0f, 5.0f}) {
+    factors[2] = factor;
+    const perturb_status expected = factor == 1 ? PERTURB_OK : PERTURB_ERROR_INVALID_ARGUMENT;
+    EXPECT_EQ(perturb_expectation(context.get(), oracle.get(), &noise, 1, theta, out, nullptr, nullptr, nullptr), expected);
+    if (factor != 1) {
+      EXPECT_NE(std::string(perturb_last_error()).find("theta[0, 2]"), std::string::npos) << perturb_last_error();
+    }
+    EXPECT_EQ(perturb_imle(context.get(), oracle.get(), &noise, &options, 1, theta, cotangent, out), expected);
+    count(3);
+  }
+}
+
 TEST(contract, sizes) {
   for_every_call([](prepared_request& p) {
     for (int64_t batch : {int64_t{-1}, INT64_MIN, INT64_MAX, INT64_MAX / 2, int64_t{1} << 61}) {

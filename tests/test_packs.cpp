@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "compare.h"
+#include "composed.h"
 #include "operations.h"
 
 namespace perturb::test {
@@ -53,8 +54,8 @@ std::vector<test_case> few() {
       c.samples = samples;
       c.batch = samples == 1 ? 3 : 1;
       c.prox = false;
-      c.name += "_largest_samples" + std::to_string(samples);
       some.push_back(c);
+      some.back().name += "_largest_samples" + std::to_string(samples);
     }
   return some;
 }
@@ -75,30 +76,101 @@ void for_few(Check one) {
   }
 }
 
-TEST(packs, have_the_bits_of_scalar_kernels) {
+// Of every instruction set that has packs, with one thread and with three.
+std::vector<context_ptr> vector_contexts() {
   std::vector<context_ptr> contexts;
   for (const char* isa : {"avx2", "avx512"})
     for (int32_t threads : {1, 3})
       if (context_ptr context = make_context_on(isa, threads)) contexts.push_back(std::move(context));
+  return contexts;
+}
+
+TEST(packs, have_the_bits_of_scalar_kernels) {
+  const std::vector<context_ptr> contexts = vector_contexts();
   if (contexts.empty()) GTEST_SKIP() << "this machine or build has scalar kernels only";
   for_few([&](const prepared_case& p, perturb_operation operation, const std::vector<float>& expected) {
     for (const context_ptr& context : contexts) EXPECT_TRUE(same_bits(expected, run_all(context.get(), p, operation)));
   });
 }
 
+// Rows whose paths lie in parts of the grid that walls separate: the cells that one row's source reaches are not another's.
+TEST(packs, rows_of_separate_parts) {
+  constexpr int64_t height = 6, width = 7, cells = height * width;
+  std::vector<uint8_t> passable(cells, 1);
+  for (int64_t r = 0; r < height; ++r) passable[r * width + 3] = 0;
+  std::vector<int64_t> sources, targets;
+  for (int64_t row = 0; row < 20; ++row) {
+    const int64_t left = row % 3 == 1 ? 4 : 0;
+    sources.push_back(left + row % 2);
+    targets.push_back(cells - width + left + 2 - row % 2);
+  }
+  perturb_grid_path_options options = PERTURB_GRID_PATH_OPTIONS_INIT;
+  options.height = height, options.width = width;
+  options.passable = passable.data();
+  options.rows = 20;
+  options.row_sources = sources.data(), options.row_targets = targets.data();
+  const oracle_ptr oracle = make_grid(options);
+  std::vector<float> theta(20 * cells);
+  for (size_t i = 0; i < theta.size(); ++i) theta[i] = uniform_float(5, i, 1, 9);
+  const perturb_noise noise = make_noise(PERTURB_NORMAL, 0.3f, 3, 8);
+  const auto paths = [&](perturb_context* context) {
+    std::vector<float> y(3 * theta.size());
+    require(perturb_sample(context, oracle.get(), &noise, 20, theta.data(), y.data()));
+    return y;
+  };
+  const std::vector<float> expected = paths(make_context_on("scalar", 1).get());
+  for (const context_ptr& context : vector_contexts()) EXPECT_TRUE(same_bits(expected, paths(context.get())));
+}
+
+// A lane has ranks in exact order in one pack and in packed order, with ties, in the next.
+TEST(packs, orders_take_turns) {
+  constexpr int64_t n = 40, batch = 80;
+  const oracle_ptr oracle = make_rank(n);
+  std::vector<float> theta(batch * n), factors(n);
+  factors[1] = 1;
+  for (int64_t b = 0; b < batch; ++b) {
+    for (int64_t i = 0; i < n; ++i) theta[b * n + i] = static_cast<float>(hashed(b, i) % 3);
+    if (hashed(9, b) % 2) theta[b * n] = -1e9f;  // a range too wide for packed keys
+  }
+  perturb_noise noise = make_noise(PERTURB_NORMAL, 1, 1, 4);
+  noise.epsilon_per_item = factors.data();
+  const auto ranks = [&](perturb_context* context) {
+    std::vector<float> y(theta.size());
+    require(perturb_sample(context, oracle.get(), &noise, batch, theta.data(), y.data()));
+    return y;
+  };
+  const std::vector<float> expected = ranks(make_context_on("scalar", 1).get());
+  for (const context_ptr& context : vector_contexts()) EXPECT_TRUE(same_bits(expected, ranks(context.get())));
+}
+
+// The same of perturb_vjp_epsilon, which the list of operations lacks.
+TEST(packs, gradients_in_epsilon) {
+  const std::vector<context_ptr> contexts = vector_contexts();
+  const context_ptr reference = make_context_on("scalar", 1);
+  if (contexts.empty()) GTEST_SKIP() << "this machine or build has scalar kernels only";
+  int number = 0;
+  for (const test_case& c : few()) {
+    const bool plain = c.distribution <= PERTURB_LAPLACE && c.sampling != PERTURB_SAMPLING_LATIN;
+    if (!picked(c, number++) || !has_vjp_epsilon(c) || !plain || c.n > 4000) continue;
+    const prepared_case p(reference.get(), c);
+    const std::vector<float> expected = run_case(reference.get(), p, PERTURB_OP_VJP_EPSILON);
+    for (const context_ptr& context : contexts) EXPECT_TRUE(same_bits(expected, run_case(context.get(), p, PERTURB_OP_VJP_EPSILON))) << c.name;
+  }
+}
+
 // Two rows at a time, in a workspace made for all: it does for fewer, which may run in another way.
 TEST(packs, fewer_rows_fit_the_workspace) {
   const context_ptr context = make_context(2);
   for_few([&](const prepared_case& p, perturb_operation operation, const std::vector<float>& expected) {
-    const perturb_noise noise = make_noise(p.c, p.factors);
     const bool noisy = operation != PERTURB_OP_SOLVE && operation != PERTURB_OP_LPGD && operation != PERTURB_OP_SPO_PLUS;
+    if (p.c.n > 4000) return;            // slow, and the same classes
+    if (p.c.tables && !noisy) return;  // rows without noise are numbered from 0 in each call
+    const perturb_noise noise = make_noise(p.c, p.factors);
     size_t bytes = 0;
     require(perturb_workspace_size(context.get(), operation, p.oracle.get(), noisy ? &noise : nullptr, p.c.batch, &bytes));
     std::vector<unsigned char> memory(bytes);
     require(perturb_context_set_workspace(context.get(), memory.data(), bytes));
     std::vector<float> joined;
-    if (p.c.n > 4000) return;
-    if (p.c.tables && !noisy) return;  // rows without noise are numbered from 0 in each call
     for (int64_t b = 0; b < p.c.batch; b += 2) {
       const std::vector<float> rows = run_rows(context.get(), p, operation, noise, b, std::min<int64_t>(2, p.c.batch - b));
       joined.insert(joined.end(), rows.begin(), rows.end());

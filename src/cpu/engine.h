@@ -294,25 +294,23 @@ class engine {
 
   // Rows are never shared.
   PERTURB_NOINLINE void run_packs(int thread, int threads) {
-    if constexpr (Sampler::packs) {
-      const int64_t end = share_begin(c_.batch, thread + 1, threads), room = Sampler::most / solves_of_row(c_, false);
-      for (int64_t first = share_begin(c_.batch, thread, threads); first < end; first += room) {
-        const int64_t last = end - first < room ? end : first + room;
-        sampler_.begin_pack();
-        for (int64_t b = first; b < last; ++b) {
-          sampler_.begin_row(b);
-          estimator_.stage(sampler_);
-        }
-        sampler_.solve_staged();
-        partial_sum& sum = *partials_[0];
-        for (int64_t b = first; b < last; ++b) {
-          begin_row(b);
-          clear(sum, b);
-          estimator_.accumulate(sampler_, 0, c_.samples, sum);
-          close(sum);
-        }
-        sum.b = -1;
+    const int64_t end = share_begin(c_.batch, thread + 1, threads), room = Sampler::most / solves_of_row(c_, false);
+    for (int64_t first = share_begin(c_.batch, thread, threads); first < end; first += room) {
+      const int64_t last = end - first < room ? end : first + room;
+      sampler_.begin_pack();
+      for (int64_t b = first; b < last; ++b) {
+        sampler_.begin_row(b);
+        estimator_.stage(sampler_);
       }
+      sampler_.solve_staged();
+      partial_sum& sum = *partials_[0];
+      for (int64_t b = first; b < last; ++b) {
+        begin_row(b);
+        clear(sum, b);
+        estimator_.accumulate(sampler_, 0, c_.samples, sum);
+        close(sum);
+      }
+      sum.b = -1;
     }
   }
 

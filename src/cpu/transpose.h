@@ -18,14 +18,15 @@ PERTURB_UNROLL
   }
 }
 
-// out[i * L + l] = rows[l][i] for i < n. Rows hold a multiple of L values, out as many vectors.
+// out[i * L + l] = rows[l * pitch + i] for i < n, of the first `lanes` rows; other lanes repeat the first. pitch is a multiple of L, and out holds as many
+// vectors.
 template <class V>
-PERTURB_NOINLINE void rows_to_lanes(const uint32_t* const* rows, int64_t n, uint32_t* out) {
+PERTURB_NOINLINE void rows_to_lanes(const uint32_t* rows, int64_t pitch, int lanes, int64_t n, uint32_t* out) {
   constexpr int L = V::count;
   for (int64_t i = 0; i < n; i += L) {
     typename V::u32 r[L];
 PERTURB_UNROLL
-    for (int l = 0; l < L; ++l) r[l] = V::load(rows[l] + i);
+    for (int l = 0; l < L; ++l) r[l] = V::load(rows + (l < lanes ? l : 0) * pitch + i);
     transpose_tile<V>(r);
 PERTURB_UNROLL
     for (int j = 0; j < L; ++j) V::store(out + (i + j) * L, r[j]);

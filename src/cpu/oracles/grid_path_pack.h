@@ -46,13 +46,8 @@ class grid_path_pack {
   }
 
   PERTURB_INLINE void solve(int lanes) {
-    const uint32_t* rows[L];
-    for (int l = 0; l < L; ++l) rows[l] = straight_ + (l < lanes ? l : 0) * pitch_;
-    rows_to_lanes<V>(rows, grid_.cells(), relaxation_.straight());
-    if (relaxation_.has_diagonal()) {
-      for (int l = 0; l < L; ++l) rows[l] = diagonal_ + (l < lanes ? l : 0) * pitch_;
-      rows_to_lanes<V>(rows, grid_.cells(), relaxation_.diagonal());
-    }
+    rows_to_lanes<V>(straight_, pitch_, lanes, grid_.cells(), relaxation_.straight());
+    if (relaxation_.has_diagonal()) rows_to_lanes<V>(diagonal_, pitch_, lanes, grid_.cells(), relaxation_.diagonal());
     relaxation_.clear();
     if (!grid_.rows.empty()) {
       find_order(lanes);

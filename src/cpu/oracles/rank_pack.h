@@ -50,11 +50,9 @@ class rank_pack {
   }
 
   PERTURB_INLINE void solve(int lanes) {
-    const uint32_t* rows[L];
-    for (int l = 0; l < L; ++l) rows[l] = rows_ + (l < lanes ? l : 0) * padded_;
-    rows_to_lanes<V>(rows, padded_, keys_);
+    rows_to_lanes<V>(rows_, padded_, lanes, padded_, keys_);
     sort();
-    put_runs_right(exact_ & (lanes == 32 ? ~0u : (1u << lanes) - 1));
+    put_runs_right(exact_ & ((1u << lanes) - 1));
     lanes_to_rows<V>(keys_, padded_, rows_, padded_);
   }
 
